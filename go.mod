@@ -1,0 +1,3 @@
+module supir
+
+go 1.24
