@@ -1,0 +1,109 @@
+package ggml
+
+/*
+#include <ggml.h>
+#include <ggml-backend.h>
+*/
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// A Buffer is memory of a device that holds tensors' data.
+type Buffer struct{ c C.ggml_backend_buffer_t }
+
+// Alloc gives every tensor of ctx that has no memory yet a place in a new
+// buffer of the backend's device. A context without such tensors gives an
+// empty buffer.
+func (b *Backend) Alloc(ctx *Context) (*Buffer, error) {
+	buft := C.ggml_backend_get_default_buffer_type(b.c)
+	size := C.ggml_backend_alloc_ctx_tensors_from_buft_size(ctx.c, buft)
+	if size == 0 {
+		return &Buffer{}, nil
+	}
+	c := C.ggml_backend_alloc_ctx_tensors_from_buft(ctx.c, buft)
+	if c == nil {
+		return nil, &MemoryError{What: "tensors on " + b.Device.Name(), Bytes: int64(size)}
+	}
+	live.Add(1)
+	return &Buffer{c: c}, nil
+}
+
+// AllocSize is the number of bytes that Alloc would take.
+func (b *Backend) AllocSize(ctx *Context) int64 {
+	return int64(C.ggml_backend_alloc_ctx_tensors_from_buft_size(ctx.c, C.ggml_backend_get_default_buffer_type(b.c)))
+}
+
+// SetWeights marks the buffer as holding weights: the scheduler then prefers to
+// compute where they are.
+func (b *Buffer) SetWeights() {
+	if b.c != nil {
+		C.ggml_backend_buffer_set_usage(b.c, C.GGML_BACKEND_BUFFER_USAGE_WEIGHTS)
+	}
+}
+
+// Size is the buffer's size in bytes.
+func (b *Buffer) Size() int64 {
+	if b.c == nil {
+		return 0
+	}
+	return int64(C.ggml_backend_buffer_get_size(b.c))
+}
+
+// Close frees the memory; the tensors in it must not be used any more.
+func (b *Buffer) Close() {
+	if b == nil || b.c == nil {
+		return
+	}
+	C.ggml_backend_buffer_free(b.c)
+	b.c = nil
+	live.Add(-1)
+}
+
+// SetBytes copies data to the tensor's memory, from its first byte on. It
+// panics with a *ShapeError if the tensor is smaller.
+func (t Tensor) SetBytes(data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	t.mustHold(len(data))
+	C.ggml_backend_tensor_set(t.c, unsafe.Pointer(unsafe.SliceData(data)), 0, C.size_t(len(data)))
+}
+
+// SetFloat32 copies data to the memory of an F32 tensor.
+func (t Tensor) SetFloat32(data []float32) { setData(t, F32, data) }
+
+// SetInt32 copies data to the memory of an I32 tensor.
+func (t Tensor) SetInt32(data []int32) { setData(t, I32, data) }
+
+// GetFloat32 copies the memory of an F32 tensor to data.
+func (t Tensor) GetFloat32(data []float32) {
+	if t.Type() != F32 {
+		panic(&ShapeError{Op: "get", Reason: fmt.Sprintf("%v is not F32", t)})
+	}
+	if len(data) == 0 {
+		return
+	}
+	t.mustHold(4 * len(data))
+	C.ggml_backend_tensor_get(t.c, unsafe.Pointer(unsafe.SliceData(data)), 0, C.size_t(4*len(data)))
+}
+
+func setData[E float32 | int32](t Tensor, want Type, data []E) {
+	if t.Type() != want {
+		panic(&ShapeError{Op: "set", Reason: fmt.Sprintf("%v is not %v", t, want)})
+	}
+	if len(data) > 0 {
+		t.SetBytes(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), 4*len(data)))
+	}
+}
+
+func (t Tensor) mustHold(bytes int) {
+	if t.c.buffer == nil && (t.c.view_src == nil || t.c.view_src.buffer == nil) {
+		panic(&ShapeError{Op: "copy", Reason: fmt.Sprintf("%v has no memory", t)})
+	}
+	if int64(bytes) > t.Bytes() {
+		panic(&ShapeError{Op: "copy", Reason: fmt.Sprintf("%d bytes for %v of %d", bytes, t, t.Bytes())})
+	}
+}

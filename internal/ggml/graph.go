@@ -1,0 +1,159 @@
+package ggml
+
+/*
+#include <ggml.h>
+#include <ggml-backend.h>
+
+static bool supir_eval(struct ggml_tensor * t, bool ask, void * data) {
+	(void) t;
+	// A node in 32 is looked at, so that the ones between still run as a batch.
+	static _Thread_local unsigned count;
+	if (ask) return ++count % 32 == 0;
+	return __atomic_load_n((int *) data, __ATOMIC_RELAXED) == 0;
+}
+static void supir_sched_set_abort(ggml_backend_sched_t sched, int * flag) {
+	ggml_backend_sched_set_eval_callback(sched, flag ? supir_eval : NULL, flag);
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+)
+
+// A Context holds the descriptions of tensors and graphs, never their data.
+type Context struct {
+	c    *C.struct_ggml_context
+	left int // tensors that still fit
+}
+
+// NewContext makes room for the descriptions of so many tensors and graph nodes.
+func NewContext(tensors int) *Context {
+	size := C.size_t(tensors)*C.ggml_tensor_overhead() + C.ggml_graph_overhead_custom(C.size_t(tensors), false)
+	c := C.ggml_init(C.struct_ggml_init_params{mem_size: size, no_alloc: true})
+	if c == nil {
+		panic(&MemoryError{What: "a graph's description", Bytes: int64(size)})
+	}
+	live.Add(1)
+	return &Context{c: c, left: tensors}
+}
+
+// Close frees the descriptions; the tensors and graphs made from the context
+// must not be used any more.
+func (ctx *Context) Close() {
+	if ctx == nil || ctx.c == nil {
+		return
+	}
+	C.ggml_free(ctx.c)
+	ctx.c = nil
+	live.Add(-1)
+}
+
+// take counts one more tensor.
+func (ctx *Context) take() {
+	if ctx.left--; ctx.left < 0 {
+		panic(&ShapeError{Op: "graph", Reason: "more tensors than the context has room for"})
+	}
+}
+
+// A Graph is a list of nodes to compute in order. It belongs to its context.
+type Graph struct {
+	c *C.struct_ggml_cgraph
+}
+
+// NewGraph makes an empty graph for at most so many nodes; a context has room
+// for one of its own number of tensors.
+func (ctx *Context) NewGraph(nodes int) *Graph {
+	return &Graph{c: C.ggml_new_graph_custom(ctx.c, C.size_t(nodes), false)}
+}
+
+// Expand appends t and all that it needs and that is not yet in the graph.
+func (g *Graph) Expand(t Tensor) { C.ggml_build_forward_expand(g.c, t.c) }
+
+// Nodes is the number of nodes in the graph.
+func (g *Graph) Nodes() int { return int(C.ggml_graph_n_nodes(g.c)) }
+
+// Node is the i-th node.
+func (g *Graph) Node(i int) Tensor { return Tensor{C.ggml_graph_node(g.c, C.int(i))} }
+
+// A Sched runs a graph on several backends, the first that can compute a node
+// taking it, and owns the memory of the graph's intermediate results.
+type Sched struct {
+	c        C.ggml_backend_sched_t
+	backends []*Backend
+}
+
+// NewSched makes a scheduler for graphs of at most so many nodes; the last
+// backend must be a CPU, which computes what no other can.
+func NewSched(backends []*Backend, nodes int) (*Sched, error) {
+	if n := len(backends); n == 0 || backends[n-1].Device.Type() != CPU {
+		return nil, fmt.Errorf("ggml: the last backend of a scheduler must be a CPU")
+	}
+	cs := make([]C.ggml_backend_t, len(backends))
+	for i, b := range backends {
+		cs[i] = b.c
+	}
+	c := C.ggml_backend_sched_new(&cs[0], nil, C.int(len(cs)), C.size_t(nodes), false, false)
+	if c == nil {
+		return nil, &MemoryError{What: "a scheduler"}
+	}
+	live.Add(1)
+	return &Sched{c: c, backends: backends}, nil
+}
+
+// ReserveSize is the memory in bytes that Alloc would take for g, per backend,
+// without taking it.
+func (s *Sched) ReserveSize(g *Graph) []int64 {
+	sizes := make([]C.size_t, len(s.backends))
+	C.ggml_backend_sched_reserve_size(s.c, g.c, &sizes[0])
+	out := make([]int64, len(sizes))
+	for i, n := range sizes {
+		out[i] = int64(n)
+	}
+	C.ggml_backend_sched_reset(s.c)
+	return out
+}
+
+// Alloc takes the memory for g's intermediate results. One scheduler serves one
+// graph, which may then be computed many times.
+func (s *Sched) Alloc(g *Graph) error {
+	if !C.ggml_backend_sched_reserve(s.c, g.c) || !C.ggml_backend_sched_alloc_graph(s.c, g.c) {
+		return &MemoryError{What: "a graph's intermediate results"}
+	}
+	return nil
+}
+
+// Splits is the number of parts into which the graph was cut between backends.
+func (s *Sched) Splits() int { return int(C.ggml_backend_sched_get_n_splits(s.c)) }
+
+// Size is the memory in bytes taken for intermediate results on all backends.
+func (s *Sched) Size() int64 {
+	var n int64
+	for _, b := range s.backends {
+		n += int64(C.ggml_backend_sched_get_buffer_size(s.c, b.c))
+	}
+	return n
+}
+
+// SetAbort makes Compute look at the flag between groups of nodes, on backends
+// that cannot be stopped otherwise.
+func (s *Sched) SetAbort(flag *AbortFlag) { C.supir_sched_set_abort(s.c, flag.c) }
+
+// Compute runs the graph given to Alloc and waits for its end. The error is a
+// Status.
+func (s *Sched) Compute(g *Graph) error {
+	err := status(C.ggml_backend_sched_graph_compute(s.c, g.c))
+	runtime.KeepAlive(s)
+	return err
+}
+
+// Close frees the scheduler and its memory, before the backends are closed.
+func (s *Sched) Close() {
+	if s == nil || s.c == nil {
+		return
+	}
+	C.ggml_backend_sched_free(s.c)
+	s.c = nil
+	live.Add(-1)
+}
