@@ -1,0 +1,113 @@
+package weights
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Part is a portion of a checkpoint, told by what its tensors' names begin
+// with.
+type Part struct {
+	Name   string // in words: "the U-Net"
+	Prefix string
+}
+
+// The files a user has, by the parts each must hold.
+var (
+	SDXL  = Role{"SDXL", []Part{{"the U-Net", "model.diffusion_model.input_blocks"}, {"the VAE", "first_stage_model.decoder"}}}
+	SUPIR = Role{"SUPIR", []Part{{"the adaptor", "model.control_model"}, {"the connectors", "model.diffusion_model.project_modules"}}}
+)
+
+// Role is the place a file takes among those a user names.
+type Role struct {
+	Name  string
+	Parts []Part
+}
+
+// Other kinds of files that are mistaken for a checkpoint.
+var strangers = []Part{
+	{"a model in the Diffusers layout, of which the single-file checkpoint is needed", "down_blocks"},
+	{"a text encoder alone", "text_model"},
+	{"a VAE alone", "encoder"},
+	{"a VAE alone", "first_stage_model.decoder"},
+	{"an OpenCLIP model alone", "transformer.resblocks"},
+	{"a language model", "model.layers"},
+	{"a language model", "language_model"},
+}
+
+// RoleError reports a file that does not hold what it was given as.
+type RoleError struct {
+	File    string
+	Want    string // the role it was given as: "SUPIR"
+	Lacks   string // the part that is not there
+	Got     string // what it holds instead, in words; empty where unknown
+	Swapped bool   // the file belongs in another role that was also given
+}
+
+func (e *RoleError) Error() string {
+	text := fmt.Sprintf("%s: given as the %s file, but without %s", e.File, e.Want, e.Lacks)
+	if e.Got != "" {
+		text += "; it looks like " + e.Got
+	}
+	if e.Swapped {
+		text += ": the files are swapped"
+	}
+	return text
+}
+
+// CheckRoles makes sure that each file of the set, in the order they were
+// opened, holds the parts of its role, so that swapped or wrong files are told
+// in words rather than by hundreds of missing tensors. Files beyond the roles
+// are not looked at, and a file may hold more than its role asks for.
+func (s *Set) CheckRoles(roles ...Role) error {
+	files := s.files[:min(len(s.files), len(roles))]
+	for i, f := range files {
+		lacks, ok := f.lacks(roles[i])
+		if !ok {
+			continue
+		}
+		e := &RoleError{File: f.path, Want: roles[i].Name, Lacks: lacks, Got: f.looksLike()}
+		for j, other := range files {
+			_, mine := f.lacks(roles[j])
+			_, theirs := other.lacks(roles[i])
+			e.Swapped = e.Swapped || j != i && !mine && !theirs
+		}
+		return e
+	}
+	return nil
+}
+
+// lacks names the first part of a role that the file does not hold.
+func (f *contents) lacks(role Role) (part string, lacks bool) {
+	for _, p := range role.Parts {
+		if !f.holds(p.Prefix) {
+			return p.Name, true
+		}
+	}
+	return "", false
+}
+
+func (f *contents) holds(prefix string) bool {
+	return slices.ContainsFunc(f.tensors, func(t *Tensor) bool {
+		return strings.HasPrefix(t.Name, prefix+".")
+	})
+}
+
+// looksLike says in words what kind of file this is.
+func (f *contents) looksLike() string {
+	if slices.ContainsFunc(f.tensors, func(t *Tensor) bool { return strings.HasPrefix(t.Name, "lora_") }) {
+		return "a LoRA, not a whole model"
+	}
+	for _, role := range []Role{SUPIR, SDXL} {
+		if _, lacks := f.lacks(role); !lacks {
+			return "the " + role.Name + " file"
+		}
+	}
+	for _, p := range strangers {
+		if f.holds(p.Prefix) {
+			return p.Name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,71 @@
+// Package weightstest builds weight files for tests.
+package weightstest
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"maps"
+
+	"supir/internal/weights"
+)
+
+// Tensor is a tensor to be written: its type and shape, and its bytes, zeros
+// where there are none.
+type Tensor struct {
+	DType weights.DType
+	Shape []int
+	Data  []byte
+}
+
+// F32 is a tensor of these values, zeros where there are none.
+func F32(shape []int, values ...float32) Tensor {
+	t := Tensor{DType: weights.F32, Shape: shape}
+	for _, v := range values {
+		t.Data = binary.LittleEndian.AppendUint32(t.Data, math.Float32bits(v))
+	}
+	return t
+}
+
+var sizes = map[weights.DType]int{
+	weights.F32: 4, weights.F16: 2, weights.BF16: 2, weights.F64: 8, weights.U8: 1, weights.I32: 4, weights.I64: 8,
+}
+
+// Safetensors is a file with these tensors, by name, and this metadata, which
+// may be nil.
+func Safetensors(tensors map[string]Tensor, metadata map[string]string) []byte {
+	header := map[string]any{}
+	if metadata != nil {
+		header["__metadata__"] = metadata
+	}
+	var body []byte
+	for _, name := range slices.Sorted(maps.Keys(tensors)) {
+		t := tensors[name]
+		size, shape := sizes[t.DType], t.Shape
+		if shape == nil {
+			shape = []int{}
+		}
+		for _, d := range shape {
+			size *= d
+		}
+		data := t.Data
+		if data == nil {
+			data = make([]byte, size)
+		}
+		if len(data) != size {
+			panic(fmt.Sprintf("weightstest: %s: %d bytes of data for %d", name, len(data), size))
+		}
+		header[name] = map[string]any{
+			"dtype": t.DType.String(), "shape": shape, "data_offsets": []int{len(body), len(body) + size},
+		}
+		body = append(body, data...)
+	}
+	text, err := json.Marshal(header)
+	if err != nil {
+		panic(err) // strings and ints alone cannot fail
+	}
+	return slices.Concat(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text, body)
+}
