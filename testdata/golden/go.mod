@@ -1,0 +1,3 @@
+module supir/testdata/golden
+
+go 1.24
