@@ -1,0 +1,298 @@
+"""Captioned "dead leaves" scenes: occluding shapes of power-law sizes, shaded, textured, and described.
+
+    python -m train.scenes --out DIR --count 1600 --size 320 --workers 2
+
+writes scenes.npy (uint8, count x size x size x 3) and captions.json. Scene i depends only on (seed, i), so a
+killed run continues where it stopped.
+"""
+import argparse
+import colorsys
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from .textures import TEXTURES, power_noise
+
+HUES = (("red", 0), ("orange", 28), ("yellow", 55), ("green", 115), ("cyan", 180), ("blue", 222), ("purple", 278),
+        ("pink", 330), ("red", 360))
+WORDS = "open sale stop cafe north 42 hotel art river light time news park road map 7 exit home 2024 sun".split()
+LARGE = 0.22  # of the side: shapes above this are worth a mention
+
+
+def random_colour(rng, palette):
+    """A colour in [0, 1]^3 near one of the scene's palette, or any."""
+    if rng.random() < 0.85:
+        h, s, v = palette[rng.integers(len(palette))]
+        h, s, v = h + rng.normal(0, 0.03), s * rng.uniform(0.6, 1.25), v * rng.uniform(0.6, 1.4)
+    else:
+        h, s, v = rng.random(), rng.random(), rng.random()
+    return np.array(colorsys.hsv_to_rgb(h % 1, np.clip(s, 0, 1), np.clip(v, 0.02, 1)), np.float32)
+
+
+def random_palette(rng):
+    """A few (hue, saturation, value): mostly muted, at times vivid, grey or dark."""
+    kind = rng.choice(["muted", "vivid", "grey", "dark", "any"], p=[0.45, 0.2, 0.1, 0.1, 0.15])
+    h0 = rng.random()
+    out = []
+    for _ in range(int(rng.integers(2, 6))):
+        h = (h0 + rng.normal(0, 0.12)) % 1 if rng.random() < 0.6 else rng.random()
+        s = {"muted": rng.beta(2, 4), "vivid": rng.beta(5, 2), "grey": rng.uniform(0, 0.06), "dark": rng.beta(2, 3),
+             "any": rng.random()}[kind]
+        v = rng.beta(1.2, 4) if kind == "dark" else rng.beta(2, 1.7)
+        out.append((h, s, v))
+    return out
+
+
+def colour_name(rgb):
+    h, s, v = colorsys.rgb_to_hsv(*[float(c) for c in np.clip(rgb, 0, 1)])
+    if v < 0.18:
+        return "black"
+    if s < 0.14:
+        return "white" if v > 0.82 else "grey"
+    if 15 <= h * 360 < 45 and v < 0.62:
+        return "brown"
+    return min(HUES, key=lambda n: abs(n[1] - h * 360))[0]
+
+
+def signed_distance(rng, kind, y, x, r):
+    """Signed distance (negative inside), in pixels, of a shape of radius about r at the origin."""
+    a = rng.uniform(0, np.pi)
+    u, v = np.cos(a) * x + np.sin(a) * y, -np.sin(a) * x + np.cos(a) * y
+    if kind == "circle":
+        return np.hypot(u, v) - r
+    if kind == "oval":
+        e = rng.uniform(0.25, 0.8)
+        return (np.hypot(u, v / e) - r) * e
+    if kind == "bar":
+        w = max(1.0, r * rng.uniform(0.02, 0.2))
+        return np.maximum(np.abs(u) - r, np.abs(v) - w)
+    if kind == "box":
+        e = rng.uniform(0.3, 1)
+        return np.maximum(np.abs(u) - r * 0.8, np.abs(v) - r * 0.8 * e)
+    if kind == "ring":
+        w = r * rng.uniform(0.06, 0.3)
+        return np.abs(np.hypot(u, v) - (r - w)) - w
+    if kind in ("triangle", "polygon"):
+        n = 3 if kind == "triangle" else int(rng.integers(4, 8))
+        t = np.sort(rng.uniform(0, 2 * np.pi, n)) if kind == "polygon" else a + np.arange(3) * 2.1
+        d = -1e9 * np.ones_like(u)
+        for k in t:
+            d = np.maximum(d, np.cos(k) * u + np.sin(k) * v - r * 0.6)
+        return np.maximum(d, np.hypot(u, v) - r)
+    # leaf, blob: a radius that varies with the angle
+    t = np.arctan2(v, u)
+    if kind == "leaf":
+        return np.maximum(np.hypot(u, v - r * .8), np.hypot(u, v + r * .8)) - r * 1.28
+    rad = r * 0.75 * np.ones_like(t)
+    for k in range(2, 7):
+        rad += r * rng.normal(0, 0.25 / k) * np.cos(k * t + rng.uniform(0, 6.3))
+    return (np.hypot(u, v) - rad) * 0.8
+
+
+SHAPES = ("circle", "oval", "bar", "box", "ring", "triangle", "polygon", "leaf", "blob")
+
+
+class Painter:
+    """Renders scenes from a bank of textures that it makes once."""
+
+    def __init__(self, seed, bank=3, side=448):
+        rng = np.random.default_rng(seed)
+        self.side = side
+        self.bank = [(name, f(rng, side)) for name, f in TEXTURES.items() for _ in range(bank)]
+
+    def texture(self, rng, h, w):
+        """Name and a (h, w) piece at a random zoom, flip and place."""
+        name, t = self.bank[rng.integers(len(self.bank))]
+        if rng.random() < 0.5:
+            t = t.T
+        t = t[::rng.choice([-1, 1]), ::rng.choice([-1, 1])]
+        if rng.random() < 0.25:
+            t = t[::2, ::2]
+        y, x = rng.integers(0, t.shape[0], 2)
+        return name, np.take(np.take(t, np.arange(y, y + h), 0, mode="wrap"), np.arange(x, x + w), 1, mode="wrap")
+
+    def fill(self, rng, h, w, palette):
+        """(h, w, 3) colours, the main colour's name, and the texture's name or ''."""
+        base = random_colour(rng, palette)
+        out = np.broadcast_to(base, (h, w, 3)).copy()
+        word = ""
+        if rng.random() < 0.6:  # shading: a linear ramp to another brightness or colour
+            y, x = np.mgrid[:h, :w].astype(np.float32)
+            a = rng.uniform(0, 2 * np.pi)
+            ramp = (np.cos(a) * x / w + np.sin(a) * y / h)[..., None]
+            end = base * rng.uniform(0.3, 1.7) if rng.random() < 0.7 else random_colour(rng, palette)
+            out += (end - base) * ramp
+        if rng.random() < 0.78:
+            word, t = self.texture(rng, h, w)
+            t = t[..., None] * rng.uniform(0.1, 1)
+            other = random_colour(rng, palette) if rng.random() < 0.35 else out * rng.uniform(0.1, 0.8)
+            out = out + t * np.where(t > 0, 0.7 * (1 - out) * rng.uniform(0, 1), (out - other))
+        return np.clip(out, 0, 1).astype(np.float32), colour_name(out.mean((0, 1))), word
+
+    def scene(self, rng, size):
+        """uint8 (size, size, 3) and its caption."""
+        palette = random_palette(rng)
+        n = size + 16
+        canvas, colour, word = self.fill(rng, n, n, palette)
+        if rng.random() < 0.3:  # a sky: smooth, from one colour to another
+            a, b = random_colour(rng, palette), random_colour(rng, palette)
+            t = np.linspace(0, 1, n, dtype=np.float32)[:, None, None] ** rng.uniform(0.5, 2)
+            canvas = a + (b - a) * t + np.zeros((n, n, 3), np.float32)
+            colour, word = colour_name((a + b) / 2), "sky"
+            if rng.random() < 0.5:
+                cloud = np.clip(np.kron(power_noise(rng, 64, 1.6), np.ones((n // 64 + 1,) * 2))[:n, :n], 0, 1)
+                canvas += gaussian_filter(cloud, 6)[..., None] * 0.4
+                word = "clouds"
+        parts = [(1.0, f"{colour} {word or 'plain'} background")]
+        depth = rng.random() < 0.25  # far things out of focus
+        count = int(np.exp(rng.uniform(np.log(20), np.log(320))))
+        e, small, big = rng.uniform(0.3, 2), 3.0, size * 0.5  # density of radii ~ r^-(e+1)
+        sizes = np.sort((rng.uniform(0, 1, count) * (small ** -e - big ** -e) + big ** -e) ** (-1 / e))
+        sizes = sizes[::-1] if rng.random() < 0.5 else rng.permutation(sizes)
+        for i, r in enumerate(sizes):
+            soft = rng.choice([0.7, 1.2, 3.0, 8.0], p=[0.7, 0.18, 0.08, 0.04])
+            if depth:
+                soft = max(soft, 6 * (1 - i / count))
+            parts += self.place(rng, canvas, float(r), soft, palette, size)
+        if rng.random() < 0.22:
+            parts += self.write(rng, canvas, palette)
+        if rng.random() < 0.18:
+            parts += self.draw_lines(rng, canvas, palette)
+        return self.finish(rng, canvas, parts, size)
+
+    def place(self, rng, canvas, r, soft, palette, size):
+        """Draws one shape; returns its caption if it is large."""
+        n = canvas.shape[0]
+        cy, cx = rng.uniform(-0.3 * r, n + 0.3 * r, 2)
+        y0, y1 = max(0, int(cy - r * 1.3 - soft)), min(n, int(cy + r * 1.3 + soft) + 1)
+        x0, x1 = max(0, int(cx - r * 1.3 - soft)), min(n, int(cx + r * 1.3 + soft) + 1)
+        if y1 - y0 < 2 or x1 - x0 < 2:
+            return []
+        y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+        kind = SHAPES[rng.integers(len(SHAPES))]
+        d = signed_distance(rng, kind, y - cy, x - cx, r)
+        mask = np.clip(0.5 - d / soft, 0, 1)[..., None]
+        if rng.random() < 0.2:
+            mask = mask * rng.uniform(0.3, 0.9)
+        paint, colour, word = self.fill(rng, y1 - y0, x1 - x0, palette)
+        style = rng.random()
+        if style < 0.25:  # a ball's or cushion's shading, towards the edge
+            paint = paint * np.clip(1 + d / (r + 1e-3), 0.15, 1)[..., None] ** -rng.choice([-0.6, 0.25])
+        elif style < 0.35:  # an outline
+            paint = np.where((d > -max(1.2, r * 0.06))[..., None], random_colour(rng, palette), paint)
+        region = canvas[y0:y1, x0:x1]
+        if rng.random() < 0.3 and r > 8:  # a soft shadow below
+            shade = np.clip(1 - np.maximum(d, 0) / (0.25 * r), 0, 1)[..., None]
+            region *= 1 - 0.5 * shade * (1 - mask)
+        region += (np.clip(paint, 0, 1) - region) * mask
+        if r < LARGE * size or mask.max() < 0.5:
+            return []
+        return [(r / size, f"{colour} {word + ' ' if word else ''}{kind}")]
+
+    def write(self, rng, canvas, palette):
+        """Words in a plain typeface."""
+        n = canvas.shape[0]
+        word = WORDS[rng.integers(len(WORDS))]
+        for _ in range(int(rng.integers(1, 9))):
+            layer = Image.new("L", (n, n), 0)
+            font = ImageFont.load_default(int(np.exp(rng.uniform(np.log(9), np.log(70)))))
+            ImageDraw.Draw(layer).text((rng.uniform(-20, n * .8), rng.uniform(-5, n * .95)),
+                                       WORDS[rng.integers(len(WORDS))] + " " + word, fill=255, font=font)
+            if rng.random() < 0.4:
+                layer = layer.rotate(rng.uniform(-40, 40), Image.BICUBIC)
+            m = np.asarray(layer, np.float32)[..., None] / 255
+            canvas += (random_colour(rng, palette) - canvas) * m
+        return [(0.3, f"the word {word}")]
+
+    def draw_lines(self, rng, canvas, palette):
+        """Line art: thin curves drawn at twice the size."""
+        n = canvas.shape[0]
+        layer = Image.new("L", (2 * n, 2 * n), 0)
+        d = ImageDraw.Draw(layer)
+        for _ in range(int(rng.integers(3, 40))):
+            t = np.linspace(0, 1, 24)
+            p = rng.uniform(0, 2 * n, (4, 2))
+            q = p[0] + (p[1:] - p[0]) * rng.uniform(0.05, 0.6)
+            c = ((1 - t) ** 3)[:, None] * p[0] + (3 * t * (1 - t) ** 2)[:, None] * q[0] \
+                + (3 * t * t * (1 - t))[:, None] * q[1] + (t ** 3)[:, None] * q[2]
+            d.line([tuple(k) for k in c], fill=255, width=int(rng.integers(1, 6)))
+        m = np.asarray(layer.resize((n, n), Image.BOX), np.float32)[..., None] / 255
+        canvas += (random_colour(rng, palette) - canvas) * m
+        return [(0.3, f"{rng.choice(['thin', 'curved'])} lines")]
+
+    def finish(self, rng, canvas, parts, size):
+        """Light falling off over the scene, a lens a little soft, sensor grain; then the caption."""
+        n = canvas.shape[0]
+        if rng.random() < 0.5:
+            light = gaussian_filter(rng.standard_normal((n, n)), n / 5)
+            canvas = canvas * (1 + 0.35 * light / np.abs(light).max())[..., None]
+        if rng.random() < 0.3:  # bend straight edges a little
+            y, x = np.mgrid[:n, :n].astype(np.float32)
+            dy, dx = (8 * gaussian_filter(rng.standard_normal((n, n)), 24, mode="wrap") * 24 for _ in range(2))
+            canvas = np.stack([map_coordinates(canvas[..., c], [y + dy, x + dx], order=1, mode="reflect")
+                               for c in range(3)], -1)
+        if rng.random() < 0.3:
+            canvas = gaussian_filter(canvas, (s := rng.uniform(0.3, 0.7), s, 0))
+        canvas = np.clip(canvas, 0, 1) ** rng.uniform(0.8, 1.3)
+        canvas = canvas + rng.normal(0, rng.choice([0, 0.004, 0.01]), canvas.shape)
+        u8 = np.clip(np.rint(canvas[8:8 + size, 8:8 + size] * 255), 0, 255).astype(np.uint8)
+        style = "night " if u8.mean() < 60 else "black and white " if np.ptp(u8.astype(int), -1).mean() < 8 else ""
+        best = [p for _, p in sorted(parts[1:], reverse=True)[:3]] + [parts[0][1]]
+        return u8, f"a {style}photo of " + ", ".join(best)
+
+
+def render(job):
+    """Renders scenes [start, stop) into the memory map; the worker's textures depend on the block."""
+    path, size, seed, start, stop = job
+    out = np.lib.format.open_memmap(path, mode="r+")
+    painter = Painter((seed, start))
+    captions = []
+    for i in range(start, stop):
+        out[i], caption = painter.scene(np.random.default_rng((seed, i)), size)
+        captions.append(caption)
+    return start, captions
+
+
+def main(argv=None):
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ap.add_argument("--out", type=Path, required=True)
+    ap.add_argument("--count", type=int, default=1600)
+    ap.add_argument("--size", type=int, default=320)
+    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--workers", type=int, default=2)
+    ap.add_argument("--block", type=int, default=40, help="scenes that share one bank of textures")
+    a = ap.parse_args(argv)
+    a.out.mkdir(parents=True, exist_ok=True)
+    path, done_path = a.out / "scenes.npy", a.out / "captions.json"
+    captions = json.loads(done_path.read_text()) if done_path.exists() else {}
+    if not path.exists():
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(a.count, a.size, a.size, 3)).flush()
+    blocks = [b for b in range(0, a.count, a.block) if str(b) not in captions]
+    jobs = [(str(path), a.size, a.seed, b, min(b + a.block, a.count)) for b in blocks]
+    t = time.time()
+    with multiprocessing.Pool(a.workers) as pool:
+        for start, block in pool.imap(render, jobs):
+            captions[str(start)] = block
+            tmp = done_path.with_suffix(".tmp")
+            tmp.write_text(json.dumps(captions, indent=0))
+            tmp.replace(done_path)
+            print(f"{sum(map(len, captions.values()))} scenes, {time.time() - t:.0f} s", flush=True)
+
+
+def load(folder):
+    """(memory-mapped uint8 N x H x W x 3, list of N captions), of the blocks rendered so far."""
+    captions = json.loads((Path(folder) / "captions.json").read_text())
+    rendered, i = [], 0
+    while str(i) in captions:
+        rendered += captions[str(i)]
+        i = len(rendered)
+    return np.load(Path(folder) / "scenes.npy", mmap_mode="r")[:len(rendered)], rendered
+
+
+if __name__ == "__main__":
+    main()
