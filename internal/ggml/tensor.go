@@ -161,6 +161,13 @@ func (ctx *Context) GeluErf(a Tensor) Tensor { return ctx.wrap(C.ggml_gelu_erf(c
 // Sigmoid is 1/(1+e⁻ᵃ).
 func (ctx *Context) Sigmoid(a Tensor) Tensor { return ctx.wrap(C.ggml_sigmoid(ctx.c, a.c)) }
 
+// GegluErfSwapped is a·GELU(b) of the first half a and the second half b of
+// dimension 0, with the exact GELU.
+func (ctx *Context) GegluErfSwapped(x Tensor) Tensor {
+	need(x.NE(0)%2 == 0 && x.Contiguous(), "geglu", "%v", x)
+	return ctx.wrap(C.ggml_geglu_erf_swapped(ctx.c, x.c))
+}
+
 // Im2col unfolds b [W H C N] for a convolution with kernel [KW KH C O] into
 // [KW·KH·C OW OH N] of type typ.
 func (ctx *Context) Im2col(kernel, b Tensor, stride, pad [2]int, typ Type) Tensor {

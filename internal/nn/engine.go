@@ -1,0 +1,270 @@
+// Package nn holds the layers that the networks are made of, over ggml's
+// graphs. A network sees feature maps and tokens (Map, Tokens) whose layout in
+// memory only a lowering knows, and a Graph on which its layers record their
+// work; package ggml and its tensors stay behind this package.
+//
+// The way through it: Open an Engine on a device, Load a network's weights,
+// Build a Program from a function that calls the network's Forward, then Set
+// inputs, Run, Get outputs, as often as wanted.
+package nn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"supir/internal/ggml"
+)
+
+// An Engine computes on one device, with the CPU for what the device cannot do.
+// Not safe for concurrent use. Close it after all that was made from it.
+type Engine struct {
+	device   ggml.Device
+	backends []*ggml.Backend // in order of preference; the last is the CPU
+	abort    *ggml.AbortFlag
+	low      lowering
+}
+
+// A DeviceInfo describes a device for choosing and for reports.
+type DeviceInfo struct {
+	Name        string // ggml's name, such as "CPU" or "CUDA0"
+	Description string // the hardware
+	Kind        string // "CPU", "GPU", "integrated GPU", "CPU helper"
+	Backend     string // the driver, such as "CPU", "Vulkan"
+	Features    []string
+	Free, Total int64 // memory in bytes, 0 if unknown
+	Software    bool  // a graphics device that is really the CPU
+}
+
+// Devices lists what ggml has found.
+func Devices() []DeviceInfo {
+	var list []DeviceInfo
+	for _, d := range ggml.Devices() {
+		free, total := d.Memory()
+		list = append(list, DeviceInfo{Name: d.Name(), Description: d.Description(), Kind: d.Type().String(),
+			Backend: d.Backend(), Features: d.Features(), Free: free, Total: total, Software: software(d)})
+	}
+	return list
+}
+
+// software tells a graphics driver that computes on the CPU.
+func software(d ggml.Device) bool {
+	text := strings.ToLower(d.Description())
+	return d.Type() == ggml.GPU && (strings.Contains(text, "llvmpipe") || strings.Contains(text, "swiftshader"))
+}
+
+// A DeviceError says that the device asked for is not there.
+type DeviceError struct {
+	Name string
+	Have []string
+}
+
+func (e *DeviceError) Error() string {
+	return fmt.Sprintf("no device %q; there are: %s, or auto", e.Name, strings.Join(e.Have, ", "))
+}
+
+// pick finds a device: "" and "auto" mean the first real GPU, else the CPU; "gpu"
+// and "cpu" the first of the kind; anything else is a device's name. Case does
+// not matter.
+func pick(name string) (ggml.Device, error) {
+	devices := ggml.Devices()
+	first := func(ok func(ggml.Device) bool) (ggml.Device, bool) {
+		for _, d := range devices {
+			if d.Type() != ggml.Accel && ok(d) {
+				return d, true
+			}
+		}
+		return ggml.Device{}, false
+	}
+	isGPU := func(d ggml.Device) bool { return d.Type() == ggml.GPU && !software(d) }
+	isCPU := func(d ggml.Device) bool { return d.Type() == ggml.CPU }
+	var d ggml.Device
+	var ok bool
+	switch strings.ToLower(name) {
+	case "", "auto":
+		if d, ok = first(isGPU); !ok {
+			d, ok = first(isCPU)
+		}
+	case "gpu":
+		if d, ok = first(isGPU); !ok {
+			d, ok = first(func(d ggml.Device) bool { return d.Type() == ggml.IGPU || d.Type() == ggml.GPU })
+		}
+	case "cpu":
+		d, ok = first(isCPU)
+	default:
+		d, ok = first(func(d ggml.Device) bool { return strings.EqualFold(d.Name(), name) })
+	}
+	if !ok {
+		e := &DeviceError{Name: name}
+		for _, d := range devices {
+			if d.Type() != ggml.Accel {
+				e.Have = append(e.Have, d.Name())
+			}
+		}
+		return d, e
+	}
+	return d, nil
+}
+
+// CheckDevice reports, without opening it, whether a device of that name exists.
+func CheckDevice(name string) error {
+	_, err := pick(name)
+	return err
+}
+
+// Open makes an engine on the device of that name ("auto", "cpu", "gpu", or one
+// of Devices) with so many threads (0: one per processor that Go uses).
+func Open(device string, threads int) (*Engine, error) {
+	d, err := pick(device)
+	if err != nil {
+		return nil, err
+	}
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	e := &Engine{device: d, abort: ggml.NewAbortFlag()}
+	wanted := []ggml.Device{d}
+	cpu, err := pick("cpu")
+	if err != nil {
+		return nil, err
+	}
+	if d.Type() == ggml.CPU {
+		wanted = append(helpers(), d)
+	} else {
+		wanted = append(wanted, cpu)
+	}
+	for _, d := range wanted {
+		b, err := d.Open()
+		if err != nil {
+			e.Close()
+			return nil, err
+		}
+		b.SetThreads(threads)
+		b.SetAbort(e.abort)
+		e.backends = append(e.backends, b)
+	}
+	e.low = &portable{cpu: d.Type() == ggml.CPU}
+	return e, nil
+}
+
+// Close frees the device. It may be repeated.
+func (e *Engine) Close() {
+	if e == nil {
+		return
+	}
+	for _, b := range e.backends {
+		b.Close()
+	}
+	e.backends = nil
+	e.abort.Close()
+}
+
+// DeviceName is the name of the device that the engine computes on.
+func (e *Engine) DeviceName() string { return e.device.Name() }
+
+// home is where weights and inputs live.
+func (e *Engine) home() *ggml.Backend {
+	if e.low.onCPU() {
+		return e.backends[len(e.backends)-1]
+	}
+	return e.backends[0]
+}
+
+// stopWith makes the computation under way stop soon when ctx ends; the
+// function returned ends that.
+func (e *Engine) stopWith(ctx context.Context) (end func()) {
+	e.abort.Set(false)
+	stop := context.AfterFunc(ctx, func() { e.abort.Set(true) })
+	return func() { stop() }
+}
+
+// helpers are the devices, such as BLAS, that multiply matrices faster than
+// ggml's own CPU kernels do: a BLAS may be the slow reference one, so the two
+// are timed once, on a product that takes a few milliseconds.
+var helpers = sync.OnceValue(func() []ggml.Device {
+	cpu, err := pick("cpu")
+	if err != nil {
+		return nil
+	}
+	var out []ggml.Device
+	for _, d := range ggml.Devices() {
+		if d.Type() == ggml.Accel && productTime(d, cpu) < productTime(cpu) {
+			out = append(out, d)
+		}
+	}
+	return out
+})
+
+// productTime is the shortest of a few times for a 512×512×512 product.
+func productTime(devices ...ggml.Device) time.Duration {
+	const n = 512
+	best := time.Duration(1<<63 - 1)
+	var backends []*ggml.Backend
+	for _, d := range devices {
+		b, err := d.Open()
+		if err != nil {
+			return best
+		}
+		defer b.Close()
+		b.SetThreads(runtime.GOMAXPROCS(0))
+		backends = append(backends, b)
+	}
+	leaves, nodes := ggml.NewContext(4), ggml.NewContext(16)
+	defer leaves.Close()
+	defer nodes.Close()
+	a, b := leaves.New(ggml.F32, n, n), leaves.New(ggml.F32, n, n)
+	buf, err := backends[len(backends)-1].Alloc(leaves)
+	if err != nil {
+		return best
+	}
+	defer buf.Close()
+	data := make([]float32, n*n)
+	for i := range data {
+		data[i] = float32(i%31) / 31
+	}
+	a.SetFloat32(data)
+	b.SetFloat32(data)
+	g := nodes.NewGraph(16)
+	g.Expand(nodes.MulMat(a, b))
+	s, err := ggml.NewSched(backends, 16)
+	if err != nil {
+		return best
+	}
+	defer s.Close()
+	if s.Alloc(g) != nil {
+		return best
+	}
+	for range 4 {
+		start := time.Now()
+		if s.Compute(g) != nil {
+			return best
+		}
+		best = min(best, time.Since(start))
+	}
+	return best
+}
+
+// recovered turns the panics that building or allocating a graph may raise into
+// errors, and lets every other panic through.
+func recovered(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case *ggml.ShapeError:
+		*err = fmt.Errorf("nn: %w", r)
+	case *ggml.MemoryError:
+		*err = fmt.Errorf("nn: %w", r)
+	case buildError:
+		*err = errors.New(string(r))
+	default:
+		panic(r)
+	}
+}
+
+// A buildError is what graph building panics with where a network is misused.
+type buildError string
+
+func failf(format string, args ...any) { panic(buildError("nn: " + fmt.Sprintf(format, args...))) }

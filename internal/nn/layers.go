@@ -1,0 +1,170 @@
+package nn
+
+import (
+	"supir/internal/ggml"
+	"supir/internal/weights"
+)
+
+// Every layer has two methods beside its weights, which weights.Fill sets by the
+// tags: Check compares the weights' sizes with the channels that come in, tells
+// the report what does not fit, and returns the channels that go out; Forward
+// records the layer on a graph.
+
+// Linear is y = W·x + b, W stored as [out, in].
+type Linear struct {
+	Weight *weights.Tensor `key:"weight"`
+	Bias   *weights.Tensor `key:"bias,optional"`
+}
+
+// Check takes W stored as a 1×1 convolution, [out, in, 1, 1], too. in < 0 means any.
+func (l *Linear) Check(r *weights.Report, in int) (out int) {
+	if l.Weight == nil {
+		return -1
+	}
+	if len(l.Weight.Shape) == 4 {
+		r.Want(l.Weight, -1, in, 1, 1)
+	} else {
+		r.Want(l.Weight, -1, in)
+	}
+	out = dim(l.Weight, 0)
+	r.Want(l.Bias, out)
+	return out
+}
+
+// In is the number of features that the layer takes.
+func (l *Linear) In() int { return dim(l.Weight, 1) }
+
+// Out is the number of features that the layer gives.
+func (l *Linear) Out() int { return dim(l.Weight, 0) }
+
+// Forward maps every token.
+func (l *Linear) Forward(g *Graph, x Tokens) Tokens {
+	w := g.weight(l.Weight)
+	if len(l.Weight.Shape) == 4 { // a 1×1 convolution's [1 1 in out]
+		w = g.ctx.Reshape(w, w.NE(2), w.NE(3), 1, 1)
+	}
+	t := g.ctx.MulMat(w, x.t)
+	if l.Bias != nil {
+		t = g.ctx.Add(t, g.weight(l.Bias))
+	}
+	return Tokens{t: t, C: l.Out(), T: x.T, N: x.N}
+}
+
+// Vector maps one vector of every batch.
+func (l *Linear) Vector(g *Graph, v Vector) Vector {
+	y := l.Forward(g, Tokens{t: v.t, C: v.C, T: v.N, N: 1})
+	return Vector{t: y.t, C: y.C, N: v.N}
+}
+
+// Padding is a number of zero pixels on each side.
+type Padding struct{ Left, Right, Top, Bottom int }
+
+// Conv2D is a convolution, weights stored as [out, in, kh, kw].
+type Conv2D struct {
+	Weight *weights.Tensor `key:"weight"`
+	Bias   *weights.Tensor `key:"bias,optional"`
+}
+
+// Check wants a square kernel of the given side. in < 0 means any.
+func (l *Conv2D) Check(r *weights.Report, in, kernel int) (out int) {
+	if l.Weight == nil {
+		return -1
+	}
+	r.Want(l.Weight, -1, in, kernel, kernel)
+	out = dim(l.Weight, 0)
+	r.Want(l.Bias, out)
+	return out
+}
+
+// In is the number of channels that the layer takes.
+func (l *Conv2D) In() int { return dim(l.Weight, 1) }
+
+// Out is the number of channels that the layer gives.
+func (l *Conv2D) Out() int { return dim(l.Weight, 0) }
+
+// Forward keeps the picture's size.
+func (l *Conv2D) Forward(g *Graph, x Map) Map {
+	p := dim(l.Weight, 2) / 2
+	return l.Strided(g, x, 1, Padding{p, p, p, p})
+}
+
+// Strided takes every stride-th pixel of the padded picture.
+func (l *Conv2D) Strided(g *Graph, x Map, stride int, pad Padding) Map {
+	if x.C != l.In() {
+		failf("%s takes %d channels, got %v", l.Weight.Name, l.In(), x)
+	}
+	return g.low.conv2D(g, x, l.Weight, l.Bias, stride, pad)
+}
+
+// GroupNorm normalises groups of channels over the picture, then scales and
+// shifts every channel.
+type GroupNorm struct {
+	Weight *weights.Tensor `key:"weight"`
+	Bias   *weights.Tensor `key:"bias"`
+	Groups int             `meta:"norm_groups" default:"32" min:"1"`
+}
+
+// Check wants as many weights as channels, in whole groups.
+func (l *GroupNorm) Check(r *weights.Report, channels int) {
+	r.Want(l.Weight, channels)
+	r.Want(l.Bias, channels)
+	if l.Weight != nil && channels > 0 && channels%l.Groups != 0 {
+		r.Invalid("%s: %d channels do not divide into %d groups (metadata norm_groups)", l.Weight.Name, channels, l.Groups)
+	}
+}
+
+// Forward normalises with √(variance + eps).
+func (l *GroupNorm) Forward(g *Graph, x Map, eps float32) Map {
+	return g.low.groupNorm(g, x, l.Weight, l.Bias, l.Groups, eps)
+}
+
+// LayerNorm normalises every token, then scales and shifts every feature.
+type LayerNorm struct {
+	Weight *weights.Tensor `key:"weight"`
+	Bias   *weights.Tensor `key:"bias"`
+}
+
+// Check wants as many weights as features.
+func (l *LayerNorm) Check(r *weights.Report, features int) {
+	r.Want(l.Weight, features)
+	r.Want(l.Bias, features)
+}
+
+// Forward normalises with √(variance + eps).
+func (l *LayerNorm) Forward(g *Graph, x Tokens, eps float32) Tokens {
+	t := g.ctx.Mul(g.ctx.Norm(x.t, eps), g.weight(l.Weight))
+	x.t = g.ctx.Add(t, g.weight(l.Bias))
+	return x
+}
+
+// Rows picks rows of a table of shape [rows, features] by index; the caller has
+// made sure that all indices are below the number of rows.
+func Rows(g *Graph, table *weights.Tensor, ids IDs) Tokens {
+	t := g.ctx.GetRows(g.weight(table), ids.t)
+	c := dim(table, 1)
+	return Tokens{t: g.ctx.Reshape(t, int64(c), int64(ids.T), int64(ids.N), 1), C: c, T: ids.T, N: ids.N}
+}
+
+// AddTable adds a table [tokens, features] of weights to the tokens of every batch.
+func AddTable(g *Graph, x Tokens, table *weights.Tensor) Tokens {
+	w := g.weight(table)
+	if w.Type() != ggml.F32 {
+		w = g.ctx.Cast(w, ggml.F32)
+	}
+	x.t = g.ctx.Add(x.t, w)
+	return x
+}
+
+// Project is v·W for a table W of shape [in, out].
+func Project(g *Graph, v Vector, table *weights.Tensor) Vector {
+	w := g.ctx.Cont(g.ctx.Permute(g.weight(table), 1, 0, 2, 3))
+	return Vector{t: g.ctx.MulMat(w, v.t), C: dim(table, 1), N: v.N}
+}
+
+// dim is a tensor's size along a dimension, -1 where unknown.
+func dim(t *weights.Tensor, i int) int {
+	if t == nil || i >= len(t.Shape) {
+		return -1
+	}
+	return t.Shape[i]
+}
