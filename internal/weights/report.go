@@ -122,10 +122,14 @@ func abbreviate(names []string) []string {
 		return names
 	}
 	// The longest common beginnings, in parts between dots, that are few enough.
+	deepest := 0
+	for _, name := range names {
+		deepest = max(deepest, strings.Count(name, ".")+1)
+	}
 	best := joinAt(names, 1)
-	for depth := 2; ; depth++ {
+	for depth := 2; depth <= deepest; depth++ {
 		lines := joinAt(names, depth)
-		if len(lines) > maxLines || slices.Equal(lines, best) && depth > 8 {
+		if len(lines) > maxLines {
 			break
 		}
 		best = lines

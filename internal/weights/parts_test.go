@@ -1,0 +1,57 @@
+package weights_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"supir/internal/weights"
+	"supir/internal/weights/weightstest"
+)
+
+func TestCheckRoles(t *testing.T) {
+	sdxl := []string{"model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.decoder.conv_in.weight"}
+	supir := []string{"model.control_model.input_blocks.0.0.weight", "model.diffusion_model.project_modules.0.zero_conv.weight"}
+	both := append(append([]string{}, sdxl...), supir...)
+	for _, tt := range []struct {
+		name          string
+		first, second []string
+		want          string // empty: all is well
+	}{
+		{"as they should be", sdxl, supir, ""},
+		{"all in both", both, both, ""},
+		{"swapped", supir, sdxl, "1: given as the SDXL file, but without the U-Net; it looks like the SUPIR file: the files are swapped"},
+		{"the same twice", sdxl, sdxl, "2: given as the SUPIR file, but without the adaptor; it looks like the SDXL file"},
+		{"a LoRA", []string{"lora_unet_down_blocks_0.alpha"}, supir, "1: given as the SDXL file, but without the U-Net; it looks like a LoRA, not a whole model"},
+		{"Diffusers", []string{"down_blocks.0.resnets.0.conv1.weight"}, supir, "1: given as the SDXL file, but without the U-Net; it looks like a model in the Diffusers layout, of which the single-file checkpoint is needed"},
+		{"a VAE", sdxl[1:], supir, "1: given as the SDXL file, but without the U-Net; it looks like a VAE alone"},
+		{"no VAE", sdxl[:1], supir, "1: given as the SDXL file, but without the VAE"},
+		{"something else", sdxl, []string{"x"}, "2: given as the SUPIR file, but without the adaptor"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			set, err := weights.OpenFiles(fileOf("1", tt.first), fileOf("2", tt.second))
+			require.NoError(t, err)
+			err = set.CheckRoles(weights.SDXL, weights.SUPIR)
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			var role *weights.RoleError
+			require.ErrorAs(t, err, &role)
+			assert.Equal(t, tt.want, err.Error())
+			assert.Equal(t, tt.name == "swapped", role.Swapped)
+		})
+	}
+	t.Run("one file alone", func(t *testing.T) {
+		assert.NoError(t, setOf(t, nil, both...).CheckRoles(weights.SDXL, weights.SUPIR))
+	})
+}
+
+func fileOf(path string, names []string) weights.File {
+	tensors := map[string]weightstest.Tensor{}
+	for _, name := range names {
+		tensors[name] = weightstest.F32([]int{1})
+	}
+	return weights.File{Path: path, Data: weightstest.Safetensors(tensors, nil)}
+}
