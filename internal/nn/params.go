@@ -23,11 +23,11 @@ type Params struct {
 	tensors map[*weights.Tensor]ggml.Tensor
 }
 
-// Load copies the weights of a network (a struct that weights.Fill has filled)
-// to the device.
-func (e *Engine) Load(network any, p Precision) (params *Params, err error) {
+// Load copies the weights of networks (pointers to structs that weights.Fill has
+// filled) to the device.
+func (e *Engine) Load(p Precision, networks ...any) (params *Params, err error) {
 	defer recovered(&err)
-	list := weights.Collect(network)
+	list := collect(networks)
 	params = &Params{ctx: ggml.NewContext(len(list) + 1), tensors: make(map[*weights.Tensor]ggml.Tensor, len(list))}
 	defer func() {
 		if err != nil {
@@ -87,12 +87,20 @@ func placedType(t *weights.Tensor, p Precision) ggml.Type {
 }
 
 // WeightBytes is the memory that Load would take, without loading.
-func WeightBytes(network any, p Precision) int64 {
+func WeightBytes(p Precision, networks ...any) int64 {
 	var n int64
-	for _, t := range weights.Collect(network) {
+	for _, t := range collect(networks) {
 		n += placedType(t, p).RowSize(int64(t.Elements()))
 	}
 	return n
+}
+
+func collect(networks []any) []*weights.Tensor {
+	var list []*weights.Tensor
+	for _, n := range networks {
+		list = append(list, weights.Collect(n)...)
+	}
+	return list
 }
 
 // place copies a weight's values to its tensor on the device.
