@@ -1,0 +1,107 @@
+"""Stage 4: the adaptor and its connectors; U-Net and text encoders frozen (section 3.1 and 3.2 of the paper).
+
+    python -m train.latents --run RUN --kind lq --variants 2
+    python -m train.adaptor --run RUN --minutes 30 --bf16
+
+The adaptor starts as the U-Net's encoder, the connectors as near the identity as their norms allow. Captions
+carry quality words; one sample in six is a spoiled picture with negative ones, restored from the same LQ latent.
+"""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import common, latents, prior, prompts, scenes, schedule, tokenizer
+from .models.adaptor import Adaptor, Connectors, Recorder
+
+
+def build(unet, hidden):
+    """An adaptor holding the U-Net's encoder, and connectors."""
+    k = unet.config
+    adaptor = Adaptor(**k)
+    own = adaptor.state_dict()
+    adaptor.load_state_dict(own | {n: v for n, v in unet.state_dict().items() if n in own})
+    return adaptor, Connectors(unet, k["groups"], k["head_dim"], hidden)
+
+
+def main(argv=None):
+    ap = common.arguments("adaptor", minutes=30, lr=1e-3, batch=16)
+    ap.add_argument("--hidden", type=int, default=16, help="ZeroSFT's mlp_shared")
+    ap.add_argument("--variants", type=int, default=2)
+    a = ap.parse_args(argv)
+    _, captions = scenes.load(a.run / "scenes")
+    clean, bad = latents.load(a.run, "clean0"), latents.load(a.run, "bad0")
+    low = [latents.load(a.run, f"lq{k}") for k in range(a.variants)]
+    tok, text, unet = prior.load(a.run / "prior.pt")
+    text.to(a.device), unet.to(a.device)
+    torch.manual_seed(a.seed)
+    adaptor, connectors = build(unet, a.hidden)
+    adaptor.to(a.device), connectors.to(a.device)
+    stage = common.Stage(a, {"adaptor": adaptor, "connectors": connectors})
+    stage.extra.setdefault("hidden", a.hidden)
+    held = 16
+
+    def sample(size, count):
+        """Latent pairs of true and low quality, noised inputs, and their texts."""
+        rng, zs, ls, ps = stage.rng, [], [], []
+        for _ in range(count):
+            lq = low[rng.integers(len(low))]
+            i = rng.integers(held, min(len(lq), len(bad), len(clean)))
+            good = rng.random() > prior.BAD
+            z, y, x = prior.crop(rng, (clean if good else bad)[i], size)
+            zs.append(z)
+            ls.append(np.asarray(lq[i][:, y:y + size, x:x + size], np.float32))
+            ps.append(prompts.prompt(rng, captions[i], good))
+        z, l = (torch.from_numpy(np.stack(v)).to(a.device).contiguous(memory_format=torch.channels_last) for v in (zs, ls))
+        t = torch.randint(0, 1000, (count,))
+        eps = torch.randn_like(z)
+        with torch.no_grad():
+            context = text(*text.tokens(tok, ps, a.device))
+        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context
+
+    if stage.iter == 0:
+        record = Recorder(connectors)
+        with torch.no_grad():
+            for _ in range(8):
+                x, _, t, _, c = sample(32, 16)
+                unet(x, t, *c, record)
+        record.calibrate()
+        stage.average.shadow = [p.detach().clone() for p in stage.params]
+
+    def predict(x, l, t, c):
+        return unet(x, t, *c, connectors.bind(adaptor(x, l, t, *c)))
+
+    def step():
+        x, l, t, eps, c = sample(*prior.crop_size(stage.progress(), a.batch))
+        loss = F.mse_loss(predict(x, l, t, c), eps)
+        return loss, {"loss": loss.detach()}
+
+    def evaluate():
+        """eps loss by index on held-out scenes; and of the U-Net alone."""
+        g = torch.Generator().manual_seed(5)
+        z = torch.from_numpy(np.asarray(clean[:held, :, 8:56, 8:56], np.float32)).to(a.device)
+        l = torch.from_numpy(np.asarray(low[0][:held, :, 8:56, 8:56], np.float32)).to(a.device)
+        eps = torch.randn(z.shape, generator=g).to(a.device)
+        c = text(*text.tokens(tok, [f"{captions[i]}, {tokenizer.POSITIVE}" for i in range(held)], a.device))
+        out = {}
+        for k in (50, 300, 600, 900):
+            t = torch.full((held,), k)
+            x = schedule.noised(z, eps, t)
+            t = t.to(a.device)
+            out[f"t{k}"] = float(F.mse_loss(predict(x, l, t, c), eps))
+            out[f"t{k}_unet"] = float(F.mse_loss(unet(x, t, *c), eps))
+        return out
+
+    stage.run(step, evaluate, evaluate_every=180)
+
+
+def load(path, unet):
+    """(adaptor, connectors) with averaged weights, frozen."""
+    s = common.load(path)
+    adaptor, connectors = build(unet, s["extra"]["hidden"])
+    adaptor.load_state_dict(s["model"]["adaptor"])
+    connectors.load_state_dict(s["model"]["connectors"])
+    return adaptor.requires_grad_(False).eval(), connectors.requires_grad_(False).eval()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Stage 2: the text-conditioned denoiser, the generative prior, and both text encoders with it.
+
+    python -m train.latents --run RUN --kind clean && python -m train.latents --run RUN --kind bad
+    python -m train.prior --run RUN --minutes 30 --bf16
+
+eps-prediction at random indices of SDXL's schedule on crops of cached latents. One sample in six is a spoiled
+picture with negative quality words.
+"""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import common, latents, prompts, scenes, schedule, tokenizer
+from .models.text import Text
+from .models.unet import UNet
+
+BAD = 1 / 6
+
+
+def build(merges, latent, a):
+    """The networks of this stage."""
+    tok = tokenizer.Tokenizer(merges)
+    text = Text(tok.size, tok.end, l=a["l"], g=a["g"], layers=3, heads=2, pooled=a["g"])
+    unet = UNet(channels=a["channels"], mult=tuple(a["mult"]), head_dim=a["head_dim"], groups=a["groups"],
+                context=a["l"] + a["g"], pooled=a["g"], z=latent)
+    return tok, text, unet
+
+
+def crop(rng, z, size):
+    """float32 (z, size, size) from float16 (z, H, W), and where it was."""
+    y, x = rng.integers(0, z.shape[1] - size + 1, 2)
+    return np.asarray(z[:, y:y + size, x:x + size], np.float32), y, x
+
+
+def crop_size(p, batch):
+    """Many small crops first, fewer large ones later; the last settle the norms' statistics."""
+    return ((32, batch), (48, max(1, batch // 2)), (64, max(1, batch // 4)))[0 if p < 0.6 else 1 if p < 0.85 else 2]
+
+
+def main(argv=None):
+    ap = common.arguments("prior", minutes=30, lr=1e-3, batch=16)
+    for name, value in dict(l=32, g=40, channels=32, head_dim=32, groups=4, merges=520).items():
+        ap.add_argument(f"--{name}", type=int, default=value)
+    ap.add_argument("--mult", type=int, nargs="+", default=[1, 2, 2])
+    a = ap.parse_args(argv)
+    _, captions = scenes.load(a.run / "scenes")
+    clean, bad = latents.load(a.run, "clean0"), latents.load(a.run, "bad0")
+    torch.manual_seed(a.seed)
+    merges = tokenizer.learn(captions + [tokenizer.POSITIVE, tokenizer.NEGATIVE] * 200, a.merges)
+    config = {k: getattr(a, k) for k in ("l", "g", "channels", "head_dim", "groups", "mult")}
+    tok, text, unet = build(merges, clean.shape[1], config)
+    text.to(a.device), unet.to(a.device)
+    stage = common.Stage(a, {"text": text, "unet": unet})
+    stage.extra.setdefault("config", config)
+    stage.extra.setdefault("merges", merges)
+    held = 16  # scenes kept for evaluation
+
+    def step():
+        size, count = crop_size(stage.progress(), a.batch)
+        rng, zs, ps = stage.rng, [], []
+        for _ in range(count):
+            i = rng.integers(held, len(clean))
+            good = rng.random() > BAD
+            zs.append(crop(rng, (clean if good else bad)[i], size)[0])
+            ps.append(prompts.prompt(rng, captions[i], good))
+        z = torch.from_numpy(np.stack(zs)).to(a.device).contiguous(memory_format=torch.channels_last)
+        t = torch.randint(0, 1000, (count,))
+        eps = torch.randn_like(z)
+        out = unet(schedule.noised(z, eps, t), t.to(a.device), *text(*text.tokens(tok, ps, a.device)))
+        loss = F.mse_loss(out, eps)
+        return loss, {"loss": loss.detach()}
+
+    def evaluate():
+        """eps loss by index on held-out scenes with the true caption; and with the others' captions."""
+        g = torch.Generator().manual_seed(5)
+        z = torch.from_numpy(np.asarray(clean[:held, :, 8:56, 8:56], np.float32)).to(a.device)
+        eps = torch.randn(z.shape, generator=g).to(a.device)
+        right = text(*text.tokens(tok, [f"{captions[i]}, {tokenizer.POSITIVE}" for i in range(held)], a.device))
+        wrong = tuple(v.roll(1, 0) for v in right)
+        worst = text(*text.tokens(tok, [tokenizer.NEGATIVE] * held, a.device))
+        out = {}
+        for k in (50, 300, 600, 900):
+            t = torch.full((held,), k)
+            x = schedule.noised(z, eps, t)
+            for name, c in (("", right), ("_wrong", wrong), ("_bad", worst)):
+                out[f"t{k}{name}"] = float(F.mse_loss(unet(x, t.to(a.device), *c), eps))
+        return out
+
+    stage.run(step, evaluate, evaluate_every=180)
+
+
+def load(path):
+    """(tokenizer, text, unet) with averaged weights, frozen."""
+    s = common.load(path)
+    z = s["model"]["unet"]["input_blocks.0.0.weight"].shape[1]
+    tok, text, unet = build(s["extra"]["merges"], z, s["extra"]["config"])
+    text.load_state_dict(s["model"]["text"])
+    unet.load_state_dict(s["model"]["unet"])
+    return tok, text.requires_grad_(False).eval(), unet.requires_grad_(False).eval()
+
+
+if __name__ == "__main__":
+    main()

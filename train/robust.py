@@ -1,0 +1,90 @@
+"""Stage 3: the degradation-robust encoder, fine-tuned from the encoder with the decoder fixed.
+
+    python -m train.robust --run RUN --minutes 15 --bf16
+
+The printed loss ||D(E_dr(LQ)) - D(E_dr(GT))||^2 compares two outputs of the trained encoder and is zero for a
+constant one. Here it has a small part, beside the distance of D(E_dr(LQ)) to the ground truth itself;
+--printed-only trains with the printed loss alone, to watch it collapse.
+"""
+import numpy as np
+import torch
+
+from . import common, degrade, scenes, vae as vae_stage
+from .models.vae import Encoder
+
+
+def new_encoder(vae):
+    """A copy of the plain encoder."""
+    k = vae.config
+    encoder = Encoder(k["ch"], k["mult"], k["z"], k["blocks"], k["groups"]).to(memory_format=torch.channels_last)
+    encoder.load_state_dict(vae.encoder.state_dict())
+    return encoder.requires_grad_(True)
+
+
+def pairs(rng, pictures, count, size):
+    """Low-quality and true crops, both (count, 3, size, size) in [-1, 1]."""
+    gt = common.random_crops(rng, pictures, count, size)
+    lq = np.stack([degrade.degrade(rng, x) for x in gt])
+    return common.to_tensor(lq), common.to_tensor(gt)
+
+
+def bench(folder):
+    """Photographs under the two noisy recipes and plain x4, for watching: name -> (lq, gt)."""
+    out = {}
+    for name, gt in common.photos(folder).items():
+        rng = np.random.default_rng(3)
+        x = degrade.resize(gt.astype(np.float32), 128, 128)
+        noisy = degrade.gaussian_noise(rng, x, 40.0)
+        for kind, y in (("sr4", x), ("noise40", noisy)):
+            y = np.clip(np.rint(y), 0, 255).astype(np.float32)
+            big = np.clip(np.rint(degrade.resize(y, 512, 512)), 0, 255).astype(np.uint8)
+            out[f"{name}_{kind}"] = common.to_tensor(big), common.to_tensor(gt)
+    return out
+
+
+def main(argv=None):
+    ap = common.arguments("robust", minutes=15, lr=1e-3, batch=8)
+    ap.add_argument("--photos", help="folder of photographs to watch, never to learn from")
+    ap.add_argument("--vae", default="vae_final.pt")
+    ap.add_argument("--printed-only", action="store_true")
+    a = ap.parse_args(argv)
+    pictures, _ = scenes.load(a.run / "scenes")
+    pictures = pictures[16:]
+    vae = vae_stage.load(a.run / a.vae).to(a.device)
+    encoder = new_encoder(vae).to(a.device)
+    stage = common.Stage(a, {"encoder": encoder})
+    watched = {k: v for k, v in bench(a.photos).items()}
+
+    def step():
+        p = stage.progress()
+        size, count = ((96, 2 * a.batch), (128, a.batch), (256, max(1, a.batch // 4)))[0 if p < 0.35 else 1 if p < 0.8 else 2]
+        lq, gt = (x.to(a.device) for x in pairs(stage.rng, pictures, count, size))
+        clean = count if a.printed_only else max(1, count // 4)
+        y = vae.decode(vae.encode(torch.cat([lq, gt[:clean]]), encoder))
+        printed = ((y[:clean] - y[count:]) ** 2).mean()
+        truth = vae_stage.texture_loss(y[:count], gt)
+        keep = vae_stage.texture_loss(y[count:], gt[:clean])
+        loss = printed if a.printed_only else truth + 0.1 * keep + 0.5 * printed
+        return loss, {"printed": printed.detach(), "truth": truth.detach(), "psnr": common.psnr(y[:count].detach(), gt)}
+
+    def evaluate():
+        sums = {}
+        for k, (lq, gt) in watched.items():
+            y = vae.decode(vae.encode(lq.to(a.device), encoder)).cpu()
+            kind = k.split("_")[-1]
+            sums.setdefault(kind, []).append(common.psnr(y, gt))
+            sums.setdefault(kind + "_bicubic", []).append(common.psnr(lq, gt))
+        return {k: float(np.mean(v)) for k, v in sums.items()}
+
+    stage.run(step, evaluate, evaluate_every=180)
+
+
+def load(path, vae):
+    """The degradation-robust encoder with averaged weights, frozen."""
+    encoder = new_encoder(vae)
+    encoder.load_state_dict(common.load(path)["model"]["encoder"])
+    return encoder.requires_grad_(False).eval()
+
+
+if __name__ == "__main__":
+    main()
