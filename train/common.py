@@ -148,7 +148,12 @@ class Stage:
                 self.report({k: v / n for k, v in sums.items()})
                 sums, n = {}, 0
             if time.time() - last_save > save_every or done:
-                self.save()
+                try:
+                    self.save()
+                except (OSError, RuntimeError) as e:  # a full disk must not end a long run
+                    if done:
+                        raise
+                    print(f"not saved: {e}", flush=True)
                 last_save = time.time()
 
     def report(self, numbers):

@@ -1,0 +1,110 @@
+"""Writes sdxl.safetensors and supir.safetensors (F16, the public key names) and a golden check.safetensors.
+
+    python -m train.export --run RUN [--vae decoder_final.pt] [--check photo.png]
+"""
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from . import adaptor as adaptor_stage, common, prior, robust, scenes, tokenizer, vae as vae_stage
+
+NAME = "supir-small"
+
+
+def half(module, prefix, keep=lambda name: True):
+    """Rounds the module's weights to F16 in place and returns them under their public names."""
+    out = {}
+    with torch.no_grad():
+        for name, v in module.state_dict(keep_vars=True).items():
+            v.copy_(v.half().float())
+            if keep(name):
+                out[prefix + name] = v.detach().half().contiguous()
+    return out
+
+
+@torch.no_grad()
+def latent_rgb(vae, pictures):
+    """Least squares from latent to RGB in [-1, 1]: three rows of z weights and a bias."""
+    x = common.to_tensor(pictures)
+    z = vae.encode(x).permute(0, 2, 3, 1).reshape(-1, vae.z)
+    y = torch.nn.functional.avg_pool2d(x, x.shape[-1] // vae.encode(x[:1]).shape[-1]).permute(0, 2, 3, 1).reshape(-1, 3)
+    w = torch.linalg.lstsq(torch.cat([z, torch.ones(len(z), 1)], 1).double(), y.double()).solution.T
+    return [[round(float(v), 6) for v in row] for row in w]
+
+
+def metadata(tok, vae, text, unet, connectors, rgb):
+    k, c = unet.config, connectors.config
+    numbers = {
+        "vae.norm_groups": vae.config["groups"], "unet.norm_groups": k["groups"], "unet.head_dim": k["head_dim"],
+        "adaptor.norm_groups": k["groups"], "adaptor.head_dim": k["head_dim"], "connectors.norm_groups": c["groups"],
+        "connectors.head_dim": c["head_dim"], "clip_l.heads": text.config["heads"], "clip_g.heads": text.config["heads"],
+        "min_size": 256}
+    return {"supir.name": NAME, "supir.tokenizer.merges": "\n".join(f"{a} {b}" for a, b in tok.merges),
+            "supir.latent_rgb": json.dumps(rgb)} | {f"supir.{n}": str(v) for n, v in numbers.items()}
+
+
+@torch.no_grad()
+def golden(path, photo, tok, vae, encoder, text, unet, adaptor, connectors):
+    """Inputs and outputs of every network in F32 with the exported weights."""
+    u8 = np.asarray(Image.open(photo).convert("RGB"))
+    y, x = (u8.shape[0] - 128) // 2, (u8.shape[1] - 128) // 2
+    pixels = common.to_tensor(u8[y:y + 128, x:x + 128])
+    lq = vae.encode(pixels, encoder)
+    first = vae.decode(lq)
+    prompt = "a photo of a red brick wall, " + tokenizer.POSITIVE
+    ids = text.tokens(tok, [prompt])
+    context, pooled = text(*ids)
+    noise = torch.randn(lq.shape, generator=torch.Generator().manual_seed(7))
+    t = torch.tensor([500])
+    from . import schedule
+    noisy = schedule.noised(lq, noise, t)
+    features = adaptor(noisy, lq, t, context, pooled)
+    eps = unet(noisy, t, context, pooled, connectors.bind(features))
+    from .models.unet import size_vector
+    out = {"pixels": pixels, "dr_latent": lq, "stage1": first, "center": vae.encode(first), "ids_l": ids[0].int(),
+           "ids_g": ids[1].int(), "context": context, "pooled": pooled, "y": size_vector(pooled, unet.size_dim),
+           "x": noisy, "t": t.int(), "eps_unet": unet(noisy, t, context, pooled), "eps": eps,
+           "eps_half_control": unet(noisy, t, context, pooled, connectors.bind(features, 0.5)),
+           **{f"feature_{i}": f for i, f in enumerate(features)}}
+    save_file({k: v.contiguous() for k, v in out.items()}, path, metadata={"prompt": prompt})
+
+
+def main(argv=None):
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ap.add_argument("--run", type=Path, required=True)
+    ap.add_argument("--out", type=Path, help="default: RUN/export")
+    ap.add_argument("--vae", default="vae_final.pt")
+    ap.add_argument("--check", type=Path, help="photograph for the golden")
+    a = ap.parse_args(argv)
+    out = a.out or a.run / "export"
+    out.mkdir(parents=True, exist_ok=True)
+    vae = vae_stage.load(a.run / a.vae)
+    encoder = robust.load(a.run / "robust.pt", vae)
+    tok, text, unet = prior.load(a.run / "prior.pt")
+    adaptor, connectors = adaptor_stage.load(a.run / "adaptor.pt", unet)
+    sdxl = half(vae, "first_stage_model.") | half(unet, "model.diffusion_model.") \
+        | half(text.l, "conditioner.embedders.0.transformer.text_model.") | half(text.g, "conditioner.embedders.1.model.")
+    supir = half(encoder, "first_stage_model.denoise_encoder.") | half(adaptor, "model.control_model.") \
+        | half(connectors, "model.diffusion_model.project_modules.")
+    pictures, _ = scenes.load(a.run / "scenes")
+    meta = metadata(tok, vae, text, unet, connectors, latent_rgb(vae, pictures[:24]))
+    total = 0
+    for name, tensors in (("sdxl", sdxl), ("supir", supir)):
+        tmp = out / f"{name}.tmp"
+        save_file(tensors, tmp, metadata=meta)
+        tmp.replace(out / f"{name}.safetensors")
+        size = (out / f"{name}.safetensors").stat().st_size
+        total += size
+        print(f"{name}.safetensors: {len(tensors)} tensors, {size / 1e6:.2f} MB")
+    print(f"together {total / 1e6:.2f} MB")
+    if a.check:
+        golden(out / "check.safetensors", a.check, tok, vae, encoder, text, unet, adaptor, connectors)
+
+
+if __name__ == "__main__":
+    main()

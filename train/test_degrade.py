@@ -1,0 +1,36 @@
+"""Degradations: determinism, size, and that each kind runs."""
+import numpy as np
+import pytest
+
+from train import degrade
+from train.scenes import Painter
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return Painter(0, bank=1, side=96).scene(np.random.default_rng(1), 96)
+
+
+def test_scene_is_captioned(scene):
+    picture, caption = scene
+    assert picture.shape == (96, 96, 3) and picture.dtype == np.uint8
+    assert "photo of" in caption and "background" in caption
+
+
+@pytest.mark.parametrize("kind", list(degrade.KINDS))
+def test_same_seed_same_picture(scene, kind):
+    a, b = (degrade.degrade(np.random.default_rng(5), scene[0], kind) for _ in range(2))
+    assert a.shape == scene[0].shape and np.array_equal(a, b)
+    assert not np.array_equal(a, degrade.degrade(np.random.default_rng(6), scene[0], kind))
+
+
+def test_spoil_keeps_size(scene):
+    for seed in range(12):
+        assert degrade.spoil(np.random.default_rng(seed), scene[0]).shape == scene[0].shape
+
+
+def test_convolve_with_a_delta_is_the_identity(scene):
+    k = np.zeros((7, 7))
+    k[3, 3] = 1
+    x = scene[0].astype(np.float32)
+    assert np.allclose(degrade.convolve(x, k), x, atol=1e-3)
