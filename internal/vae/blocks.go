@@ -1,0 +1,111 @@
+package vae
+
+import (
+	"supir/internal/nn"
+	"supir/internal/weights"
+)
+
+// normEps is the epsilon of all norms, which no file holds.
+const normEps = 1e-6
+
+// A ResnetBlock is the residual block of the autoencoder.
+type ResnetBlock struct {
+	Norm1    nn.GroupNorm `key:"norm1"`
+	Conv1    nn.Conv2D    `key:"conv1"`
+	Norm2    nn.GroupNorm `key:"norm2"`
+	Conv2    nn.Conv2D    `key:"conv2"`
+	Shortcut *nn.Conv2D   `key:"nin_shortcut"` // 1×1, where the channels change
+}
+
+// Check returns the channels that go out.
+func (b *ResnetBlock) Check(r *weights.Report, in int) (out int) {
+	b.Norm1.Check(r, in)
+	out = b.Conv1.Check(r, in, 3)
+	b.Norm2.Check(r, out)
+	r.Want(b.Conv2.Weight, out, out, 3, 3)
+	r.Want(b.Conv2.Bias, out)
+	if b.Shortcut != nil {
+		r.Want(b.Shortcut.Weight, out, in, 1, 1)
+		r.Want(b.Shortcut.Bias, out)
+	} else if in != out && in > 0 && out > 0 {
+		r.Invalid("%s: the block goes from %d to %d channels without a nin_shortcut", b.Conv1.Weight.Name, in, out)
+	}
+	return out
+}
+
+// Forward maps x, C×H×W, to C'×H×W.
+func (b *ResnetBlock) Forward(g *nn.Graph, x nn.Map) nn.Map {
+	h := b.Conv1.Forward(g, nn.SiLU(g, b.Norm1.Forward(g, x, normEps)))
+	h = b.Conv2.Forward(g, nn.SiLU(g, b.Norm2.Forward(g, h, normEps)))
+	if b.Shortcut != nil {
+		x = b.Shortcut.Forward(g, x)
+	}
+	return nn.Add(g, x, h)
+}
+
+// Middle is the part at the smallest size.
+type Middle struct {
+	Block1 ResnetBlock `key:"block_1"`
+	Attn   *Attention  `key:"attn_1"` // small models do without
+	Block2 ResnetBlock `key:"block_2"`
+}
+
+// Check returns the channels that go out.
+func (m *Middle) Check(r *weights.Report, in int) (out int) {
+	c := m.Block1.Check(r, in)
+	if m.Attn != nil {
+		m.Attn.Check(r, c)
+	}
+	return m.Block2.Check(r, c)
+}
+
+// Forward maps x, C×h×w, to the same shape.
+func (m *Middle) Forward(g *nn.Graph, name string, x nn.Map) nn.Map {
+	h := nn.Name(g, m.Block1.Forward(g, x), "%s.block_1", name)
+	if m.Attn != nil {
+		h = nn.Name(g, m.Attn.Forward(g, h), "%s.attn_1", name)
+	}
+	return nn.Name(g, m.Block2.Forward(g, h), "%s.block_2", name)
+}
+
+// Attention is attention of a single head among all pixels. Its weights are
+// stored as 1×1 convolutions.
+type Attention struct {
+	Norm    nn.GroupNorm `key:"norm"`
+	Q       nn.Linear    `key:"q"`
+	K       nn.Linear    `key:"k"`
+	V       nn.Linear    `key:"v"`
+	ProjOut nn.Linear    `key:"proj_out"`
+}
+
+// Check wants as many channels out as in.
+func (a *Attention) Check(r *weights.Report, channels int) {
+	a.Norm.Check(r, channels)
+	for _, l := range []*nn.Linear{&a.Q, &a.K, &a.V, &a.ProjOut} {
+		if out := l.Check(r, channels); out >= 0 && out != channels && channels >= 0 {
+			r.Invalid("%s: %d features go out, want %d", l.Weight.Name, out, channels)
+		}
+	}
+}
+
+// Forward maps x, C×h×w, to the same shape.
+func (a *Attention) Forward(g *nn.Graph, x nn.Map) nn.Map {
+	n := g.Tokens(a.Norm.Forward(g, x, normEps)) // h·w tokens of C
+	q, k, v := a.Q.Forward(g, n), a.K.Forward(g, n), a.V.Forward(g, n)
+	h := a.ProjOut.Forward(g, g.Attention(q, k, v, 1, false))
+	return nn.Add(g, x, g.Map(h, x.H, x.W))
+}
+
+// checkResample checks the convolution that changes the size after a level,
+// which exists exactly where it is wanted, and returns the channels after it.
+func checkResample(r *weights.Report, name string, conv *nn.Conv2D, c int, wanted bool) (out int) {
+	switch {
+	case conv == nil && wanted:
+		r.Missing(name + ".conv.weight")
+	case conv != nil && !wanted:
+		r.Invalid("%s: the outermost level cannot change the size", name)
+	case conv != nil:
+		return conv.Check(r, c, 3)
+	}
+	return c
+}
