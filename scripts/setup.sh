@@ -89,6 +89,24 @@ apt_get() {
 	as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
 		apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null
 }
+
+# apt_install installs, unless that would cost the machine a package. One whose
+# successor for Debian 13's 64-bit time (libpng16-16t64 for libpng16-16) comes
+# in its place is not lost.
+apt_install() {
+	plan=$(apt-get -s install --no-install-recommends "$@" 2>&1) || {
+		echo "$plan" >&2
+		return 1
+	}
+	for name in $(echo "$plan" | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
+		echo "$plan" | grep -q "^Inst ${name%%:*}t64[ :]" || {
+			say "apt-get would remove $name: not done" >&2
+			return 1
+		}
+	done
+	apt_get install -y --no-install-recommends \
+		-o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "$@"
+}
 apt_update() {
 	apt_get update || say "apt-get update met the errors above; going on with what it has"
 }
@@ -169,13 +187,14 @@ debian_suites() {
 	fi
 	# The pin first: should this be cut short, no machine is left with
 	# Debian 13 at full weight.
-	if [ "$codename" = bookworm ]; then
+	case " $add " in *" trixie "*)
 		for suite in trixie trixie-security trixie-backports; do
 			printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n\n' "$suite"
-		done | put "$trixie_pin" "Debian 13 is here for ggml only (supir's scripts/setup.sh)."
-	fi
+		done | put "$trixie_pin" "Debian 13 is here for ggml only. Remove when upgrading to it (supir's scripts/setup.sh)."
+		;;
+	esac
 	note="For ggml; written by supir's scripts/setup.sh."
-	printf '%s\n\n%s\n' "$stanza" "$security" | put "$trixie_sources" "$note"
+	printf '%s\n' "$stanza" ${security:+"" "$security"} | put "$trixie_sources" "$note"
 	updated=yes
 	if [ -n "$security" ]; then
 		if apt_get update; then return 0; fi
@@ -195,6 +214,8 @@ put() {
 setup_apt() {
 	. /etc/os-release
 	codename=${DEBIAN_CODENAME:-${VERSION_CODENAME:-}}
+	# Debian 13's C library brings Debian 13's name for the machine.
+	if grep -qs '^Suites: trixie ' "$trixie_sources"; then codename=bookworm; fi
 	tools=$(apt_tools)
 	ggml=
 	if [ -z "${GGML_DIR:-}" ] && ! has_ggml; then ggml=libggml-dev; fi
@@ -225,7 +246,7 @@ setup_apt() {
 		say "from $suites, added to this machine's apt sources in $trixie_sources"
 	fi
 	if [ -n "$suites" ] && [ "$codename" = bookworm ]; then
-		say "Debian 12 has no ggml; Debian 13's brings Debian 13's C library along (libc6); the rest stays Debian 12 ($trixie_pin)"
+		say "Debian 12 has no ggml; Debian 13's brings Debian 13's C library along (and with it base-files: the machine will call itself Debian 13); the rest stays Debian 12 ($trixie_pin)"
 	fi
 	[ "$(id -u)" = 0 ] || have sudo || fail "neither root nor sudo: run scripts/setup.sh as root"
 
@@ -236,11 +257,11 @@ setup_apt() {
 	if [ -n "$suites" ]; then debian_suites; fi
 	[ -n "$updated" ] || apt_update
 
+	# The tools come from the machine's own release; only if it can no longer
+	# give them, having a newer C library, with the rest below.
+	# shellcheck disable=SC2086
+	if [ -n "$tools" ] && apt_install $tools; then tools=; fi
 	if [ -n "$ggml" ] && [ -z "$(apt_worthy libggml-dev)" ]; then
-		if [ -n "$tools" ]; then
-			# shellcheck disable=SC2086
-			apt_get install -y --no-install-recommends $tools
-		fi
 		no_package "${PRETTY_NAME:-this release} has no package libggml-dev of version $SUPIR_GGML_MIN or newer"
 	fi
 	extras=$(apt_worthy "$extras")
@@ -254,10 +275,10 @@ setup_apt() {
 	chmod -R a+rX "$scratch"
 	release=
 	if [ -n "$suites" ]; then release="-t trixie-backports"; fi
+	[ -n "$tools$ggml$extras" ] || return 0
 	# shellcheck disable=SC2086
-	if ! apt_get install -y $release --no-install-recommends --no-remove \
-		-o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef \
-		-o Dir::Etc::PreferencesParts="$scratch/preferences" $tools $ggml $extras; then
+	if ! apt_install $release -o Dir::Etc::PreferencesParts="$scratch/preferences" \
+		$tools $ggml $extras; then
 		[ -z "$tools$ggml" ] || fail "apt-get could not install these packages, see above"
 		say "going on without" $extras
 	fi
