@@ -3,6 +3,16 @@ package ggml
 /*
 #include <ggml.h>
 #include <ggml-backend.h>
+
+static ggml_backend_buffer_t supir_pretend(struct ggml_context * ctx, size_t size) {
+	ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+	ggml_backend_buffer_t buffer = ggml_backend_dev_buffer_from_host_ptr(cpu, (void *) 4096, size, size);
+	struct ggml_tallocr alloc = ggml_tallocr_new(buffer);
+	for (struct ggml_tensor * t = ggml_get_first_tensor(ctx); t != NULL; t = ggml_get_next_tensor(ctx, t)) {
+		ggml_tallocr_alloc(&alloc, t);
+	}
+	return buffer;
+}
 */
 import "C"
 
@@ -29,6 +39,19 @@ func (b *Backend) Alloc(ctx *Context) (*Buffer, error) {
 	}
 	live.Add(1)
 	return &Buffer{c: c}, nil
+}
+
+// Pretend gives every tensor of ctx an address that has no memory behind it, as
+// if it lay in the CPU's: graphs that read them can be measured, not computed.
+func Pretend(ctx *Context) *Buffer {
+	buft := C.ggml_backend_dev_buffer_type(C.ggml_backend_dev_by_type(C.GGML_BACKEND_DEVICE_TYPE_CPU))
+	size := C.ggml_backend_alloc_ctx_tensors_from_buft_size(ctx.c, buft)
+	if size == 0 {
+		return &Buffer{}
+	}
+	b := &Buffer{c: C.supir_pretend(ctx.c, size)}
+	live.Add(1)
+	return b
 }
 
 // AllocSize is the number of bytes that Alloc would take.

@@ -67,7 +67,9 @@ func (t Type) String() string { return C.GoString(C.ggml_type_name(C.enum_ggml_t
 func (t Type) BlockSize() int64 { return int64(C.ggml_blck_size(C.enum_ggml_type(t))) }
 
 // RowSize is the number of bytes of a row of n elements; n is a multiple of BlockSize.
-func (t Type) RowSize(n int64) int64 { return int64(C.ggml_row_size(C.enum_ggml_type(t), C.int64_t(n))) }
+func (t Type) RowSize(n int64) int64 {
+	return int64(C.ggml_row_size(C.enum_ggml_type(t), C.int64_t(n)))
+}
 
 // A Status is a failed computation's reason, as ggml reports it.
 type Status int32
@@ -79,7 +81,9 @@ const (
 	Aborted     Status = C.GGML_STATUS_ABORTED
 )
 
-func (s Status) Error() string { return "ggml: " + C.GoString(C.ggml_status_to_string(C.enum_ggml_status(s))) }
+func (s Status) Error() string {
+	return "ggml: " + C.GoString(C.ggml_status_to_string(C.enum_ggml_status(s)))
+}
 
 func status(s C.enum_ggml_status) error {
 	if s == C.GGML_STATUS_SUCCESS {

@@ -25,7 +25,35 @@ type Params struct {
 
 // Load copies the weights of networks (pointers to structs that weights.Fill has
 // filled) to the device.
-func (e *Engine) Load(p Precision, networks ...any) (params *Params, err error) {
+func (e *Engine) Load(p Precision, networks ...any) (*Params, error) {
+	params, err := newParams(p, networks)
+	if err != nil {
+		return nil, err
+	}
+	if params.buf, err = e.home().Alloc(params.ctx); err != nil {
+		params.Close()
+		return nil, err
+	}
+	params.buf.SetWeights()
+	for from, to := range params.tensors {
+		place(from, to)
+	}
+	return params, nil
+}
+
+// Describe is Load without memory: programs on such weights can be measured, not
+// built.
+func (e *Engine) Describe(p Precision, networks ...any) (*Params, error) {
+	params, err := newParams(p, networks)
+	if err != nil {
+		return nil, err
+	}
+	params.buf = ggml.Pretend(params.ctx)
+	params.buf.SetWeights()
+	return params, nil
+}
+
+func newParams(p Precision, networks []any) (params *Params, err error) {
 	defer recovered(&err)
 	list := collect(networks)
 	params = &Params{ctx: ggml.NewContext(len(list) + 1), tensors: make(map[*weights.Tensor]ggml.Tensor, len(list))}
@@ -37,13 +65,6 @@ func (e *Engine) Load(p Precision, networks ...any) (params *Params, err error) 
 	}()
 	for _, t := range list {
 		params.tensors[t] = params.ctx.New(placedType(t, p), ne(t.Shape)...).SetName(t.Name)
-	}
-	if params.buf, err = e.home().Alloc(params.ctx); err != nil {
-		return params, err
-	}
-	params.buf.SetWeights()
-	for _, t := range list {
-		place(t, params.tensors[t])
 	}
 	return params, nil
 }

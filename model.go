@@ -1,0 +1,326 @@
+package supir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"supir/internal/clip"
+	"supir/internal/nn"
+	"supir/internal/unet"
+	"supir/internal/vae"
+	"supir/internal/weights"
+)
+
+// networks are a model's parts in main memory, as the files hold them.
+type networks struct {
+	set       *weights.Set
+	vae       vae.VAE
+	clipL     clip.ClipL
+	bigG      clip.BigG
+	tokenizer *clip.Tokenizer
+	diffusion diffusion
+	defaults  defaults
+}
+
+// A WeightsError says that the weight files do not make a model.
+type WeightsError struct {
+	Files Files
+	Err   error // what does not fit
+}
+
+func (e *WeightsError) Error() string {
+	return fmt.Sprintf("weights %s and %s: %v", e.Files.SDXL, e.Files.SUPIR, e.Err)
+}
+
+func (e *WeightsError) Unwrap() error { return e.Err }
+
+// openNetworks maps the files and takes every network from them.
+func openNetworks(files Files) (n *networks, err error) {
+	defer func() {
+		if err != nil {
+			err = &WeightsError{files, err}
+		}
+	}()
+	if files.SDXL == "" || files.SUPIR == "" {
+		return nil, errors.New("both an SDXL and a SUPIR file are needed")
+	}
+	n = &networks{}
+	if n.set, err = openSet(files); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.set.Close())
+		}
+	}()
+	var r weights.Report
+	n.vae.Load(n.set, &r)
+	n.clipL.Load(n.set, &r)
+	n.bigG.Load(n.set, &r)
+	n.diffusion.fill(n.set, &r)
+	n.set.Unexpected(&r, unetPrefix, adaptorPrefix)
+	n.check(&r)
+	if err := r.Err(); err != nil {
+		return nil, explainSwap(n.set, files, err)
+	}
+	if n.tokenizer, err = n.openTokenizer(); err != nil {
+		return nil, err
+	}
+	return n, n.readMetadata()
+}
+
+func openSet(files Files) (*weights.Set, error) {
+	if files.FS == nil {
+		return weights.Open(files.SDXL, files.SUPIR)
+	}
+	var list []weights.File
+	for _, name := range []string{files.SDXL, files.SUPIR} {
+		data, err := fs.ReadFile(files.FS, name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, weights.File{Path: name, Data: data})
+	}
+	return weights.OpenFiles(list...)
+}
+
+// check compares the networks with one another.
+func (n *networks) check(r *weights.Report) {
+	same := func(what string, a, b int) {
+		if a > 0 && b > 0 && a != b {
+			r.Invalid("%s: %d and %d", what, a, b)
+		}
+	}
+	u := &n.diffusion.UNet
+	same("channels of the VAE's and of the U-Net's latent", n.vae.LatentChannels(), u.LatentChannels())
+	same("width of the text encoders together and of the U-Net's context", n.clipL.Width()+n.bigG.Width(), u.ContextFeatures())
+	if rest := u.VectorFeatures() - n.bigG.PooledWidth(); rest <= 0 || rest%12 != 0 {
+		r.Invalid("the U-Net's vector has %d features: not the text's %d and six sinusoids", u.VectorFeatures(), n.bigG.PooledWidth())
+	}
+	same("channels of a picture", n.vae.ImageChannels(), 3)
+}
+
+// explainSwap says so if the two files stand in each other's place, or are two
+// of a kind.
+func explainSwap(set *weights.Set, files Files, err error) error {
+	adaptorIn := map[string]bool{}
+	unetIn := map[string]bool{}
+	for t := range set.Tensors() {
+		switch {
+		case strings.HasPrefix(t.Name, adaptorPrefix+"."):
+			adaptorIn[t.File] = true
+		case strings.HasPrefix(t.Name, unetPrefix+".input_blocks."):
+			unetIn[t.File] = true
+		}
+	}
+	switch {
+	case adaptorIn[files.SDXL] && unetIn[files.SUPIR]:
+		return fmt.Errorf("the two files are swapped: %s is a SUPIR file, %s an SDXL file", files.SDXL, files.SUPIR)
+	case len(adaptorIn) == 0 && len(unetIn) > 0:
+		return fmt.Errorf("%s is no SUPIR file (it has no %s.…): %w", files.SUPIR, adaptorPrefix, err)
+	case len(unetIn) == 0 && len(adaptorIn) > 0:
+		return fmt.Errorf("%s is no SDXL file (it has no %s.input_blocks.…): %w", files.SDXL, unetPrefix, err)
+	}
+	return err
+}
+
+func (n *networks) openTokenizer() (*clip.Tokenizer, error) {
+	var t *clip.Tokenizer
+	var err error
+	if merges, ok := n.set.Metadata("supir.tokenizer.merges"); ok {
+		t, err = clip.NewTokenizer(merges)
+	} else {
+		t, err = clip.DefaultTokenizer()
+	}
+	if err != nil {
+		return nil, err
+	}
+	for name, rows := range map[string]int{"CLIP-L": n.clipL.Vocabulary(), "bigG": n.bigG.Vocabulary()} {
+		if rows < t.Size() {
+			return nil, fmt.Errorf("the tokenizer has %d tokens, %s's table only %d", t.Size(), name, rows)
+		}
+	}
+	return t, nil
+}
+
+// readMetadata takes a model's own defaults.
+func (n *networks) readMetadata() error {
+	n.defaults = defaults{minSize: 1024, steps: 50}
+	for name, v := range map[string]*int{"supir.min_size": &n.defaults.minSize, "supir.steps": &n.defaults.steps} {
+		text, ok := n.set.Metadata(name)
+		if !ok {
+			continue
+		}
+		i, err := strconv.Atoi(text)
+		if err != nil || i < 1 || i > 8192 {
+			return fmt.Errorf("metadata %s: %q is not a number in [1, 8192]", name, text)
+		}
+		*v = i
+	}
+	return nil
+}
+
+// align is what both sides of a working picture are a multiple of.
+func (n *networks) align() int { return max(64, n.vae.Factor()*n.diffusion.UNet.Factor()) }
+
+// A machine is an engine with what is loaded on it.
+type machine struct {
+	engine    *nn.Engine
+	device    string
+	threads   int
+	precision nn.Precision
+	keep      bool // stages stay loaded between calls
+
+	text, vae, diffusion stage
+}
+
+// A stage is a set of networks that is loaded onto the device together.
+type stage struct{ params *nn.Params }
+
+// open makes the machine ready; what is loaded for other settings goes.
+func (m *machine) open(device string, threads int, precision nn.Precision, keep bool) (err error) {
+	if m.engine != nil && (m.device != device || m.threads != threads || m.precision != precision) {
+		m.close()
+	}
+	m.device, m.threads, m.precision, m.keep = device, threads, precision, keep
+	if m.engine == nil {
+		m.engine, err = nn.Open(device, threads)
+	}
+	return err
+}
+
+// build loads a stage's networks, unless they are loaded, and builds a program
+// from them, which the caller closes.
+func (m *machine) build(st *stage, networks []any, f func(g *nn.Graph)) (p *nn.Program, err error) {
+	if st.params == nil {
+		if st.params, err = m.engine.Load(m.precision, networks...); err != nil {
+			return nil, err
+		}
+	}
+	return m.engine.Build(st.params, nil, f)
+}
+
+// done ends the use of a stage; its weights go unless they are to stay.
+func (m *machine) done(st *stage) {
+	if !m.keep {
+		st.params.Close()
+		st.params = nil
+	}
+}
+
+func (m *machine) close() {
+	m.keep = false
+	for _, st := range []*stage{&m.text, &m.vae, &m.diffusion} {
+		m.done(st)
+	}
+	m.engine.Close()
+	m.engine = nil
+}
+
+// textProgram is both text encoders for so many prompts.
+func (n *networks) textProgram(prompts int) func(g *nn.Graph) {
+	return func(g *nn.Graph) {
+		l := n.clipL.Forward(g, g.InputIDs("ids L", clip.Tokens, prompts))
+		h, pooled := n.bigG.Forward(g, g.InputIDs("ids G", clip.Tokens, prompts), g.InputIDs("end", 1, prompts))
+		nn.Output(g, "hidden", g.ConcatFeatures(l, h))
+		nn.Output(g, "pooled", pooled)
+	}
+}
+
+// encodeProgram is one of the VAE's encoders for a picture of h×w.
+func (n *networks) encodeProgram(encoder *vae.Encoder, h, w int) func(g *nn.Graph) {
+	return func(g *nn.Graph) {
+		nn.Output(g, "moments", n.vae.Encode(g, encoder, g.InputMap("image", 3, h, w, 1)))
+	}
+}
+
+// decodeProgram is the VAE's decoder for a picture of h×w.
+func (n *networks) decodeProgram(h, w int) func(g *nn.Graph) {
+	f := n.vae.Factor()
+	return func(g *nn.Graph) {
+		nn.Output(g, "image", n.vae.Decode(g, g.InputMap("latent", n.vae.LatentChannels(), h/f, w/f, 1)))
+	}
+}
+
+// encodeText turns prompts into the U-Net's context, N×77×C, and the pooled
+// vectors, N×C.
+func (m *machine) encodeText(ctx context.Context, n *networks, prompts []string) (hidden, pooled []float32, err error) {
+	defer m.done(&m.text)
+	tok := n.tokenizer
+	var idsL, idsG, ends []int32
+	for _, prompt := range prompts {
+		l, g := tok.Prompt(prompt, tok.End()), tok.Prompt(prompt, 0)
+		ends = append(ends, clip.EndPosition(g))
+		idsL, idsG = append(idsL, l...), append(idsG, g...)
+	}
+	p, err := m.build(&m.text, []any{&n.clipL, &n.bigG}, n.textProgram(len(prompts)))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer p.Close()
+	for name, ids := range map[string][]int32{"ids L": idsL, "ids G": idsG, "end": ends} {
+		if err := p.SetInts(name, ids); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := p.Run(ctx); err != nil {
+		return nil, nil, err
+	}
+	if hidden, err = p.Get("hidden"); err != nil {
+		return nil, nil, err
+	}
+	pooled, err = p.Get("pooled")
+	return hidden, pooled, err
+}
+
+// vector is y: pooled text and the sinusoids of the sizes that SUPIR always
+// tells, original, crop and target: (1024, 1024), (0, 0), (1024, 1024).
+func vector(pooled []float32, features int) []float32 {
+	y := make([]float32, features)
+	copy(y, pooled)
+	rest := y[len(pooled):]
+	d := len(rest) / 6
+	for i, v := range []float64{1024, 1024, 0, 0, 1024, 1024} {
+		unet.Timestep(rest[i*d:(i+1)*d], v)
+	}
+	return y
+}
+
+// encode gives the mode of a picture's latent; image is 3×h×w in [-1, 1].
+func (m *machine) encode(ctx context.Context, n *networks, encoder *vae.Encoder, image []float32, h, w int) ([]float32, error) {
+	p, err := m.build(&m.vae, []any{&n.vae}, n.encodeProgram(encoder, h, w))
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	moments, err := run(ctx, p, "image", image, "moments")
+	if err != nil {
+		return nil, err
+	}
+	return vae.Mode(moments, 1), nil
+}
+
+// decode gives the picture of a latent, 3×h×w, that may go beyond [-1, 1].
+func (m *machine) decode(ctx context.Context, n *networks, latent []float32, h, w int) ([]float32, error) {
+	p, err := m.build(&m.vae, []any{&n.vae}, n.decodeProgram(h, w))
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	return run(ctx, p, "latent", latent, "image")
+}
+
+// run computes a program of one input and one output.
+func run(ctx context.Context, p *nn.Program, input string, data []float32, output string) ([]float32, error) {
+	if err := p.Set(input, data); err != nil {
+		return nil, err
+	}
+	if err := p.Run(ctx); err != nil {
+		return nil, err
+	}
+	return p.Get(output)
+}

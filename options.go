@@ -1,0 +1,311 @@
+package supir
+
+import (
+	"fmt"
+	"image"
+	"io/fs"
+	"math"
+	"time"
+
+	"supir/internal/nn"
+)
+
+// Files names the weights of a model, in safetensors files with the public keys.
+type Files struct {
+	// SDXL is any SDXL checkpoint (base, fine-tuned, distilled): VAE, U-Net and
+	// both text encoders are taken from it.
+	SDXL string
+	// SUPIR holds the degradation-robust encoder, the adaptor and the
+	// connectors: SUPIR-v0Q or v0F.
+	SUPIR string
+	// FS is where the names are looked up; nil is the file system.
+	FS fs.FS
+}
+
+// Options say how to restore a picture. The zero value is the paper's automatic
+// mode. Each field's zero is its default; where 0 itself is wanted, a negative
+// value asks for it.
+type Options struct {
+	// Upscale is the size of the result over that of the picture. Default 1,
+	// range (0, 16].
+	Upscale float64
+	// MinSize is what the short side is enlarged to, in pixels, while the
+	// picture is worked on. Default: the model's (1024 for SDXL); negative:
+	// the picture's own size.
+	MinSize int
+
+	// Sampler is EDM by default.
+	Sampler Sampler
+	// Steps is the number of sampling steps, range [1, 1000]. Default: the
+	// model's (50 for SDXL), 8 for DPMPP2M.
+	Steps int
+	// Seed fixes all randomness, on every platform. Default 1234.
+	Seed uint64
+	// Samples is how many results are drawn, from Seed, Seed+1…. Default 1,
+	// range [1, 64].
+	Samples int
+	// CFGStart and CFGEnd are the scale of classifier-free guidance at the first
+	// and at the last step, D = D_neg + s·(D_pos - D_neg): the paper's λ_cfg is
+	// s-1. Defaults 4 and 7.5 (1.5 both for DPMPP2M), range [0, 100]; negative: 0.
+	// 1 all through costs half.
+	CFGStart, CFGEnd float64
+	// ControlStart and ControlEnd weigh the adaptor's control at the first and
+	// at the last step. Defaults 1 (ControlEnd) and ControlEnd (ControlStart),
+	// range [0, 2]; negative: 0.
+	ControlStart, ControlEnd float64
+	// Restoration is τ_r (Sec. 3.3): predictions are pulled to the low-quality
+	// picture by (σ/σ_T)^τ_r, so that small values keep more of it. Default 4
+	// for EDM, off for DPMPP2M; range (0, 100]; negative: off.
+	Restoration float64
+	// SChurn is the share of noise added anew over all steps (EDM). Default 5,
+	// range [0, 1000]; negative: 0.
+	SChurn float64
+	// SNoise scales that noise. Default 1.01 (1 for DPMPP2M), range (0, 2].
+	SNoise float64
+	// Eta makes DPMPP2M stochastic. Default 1, range [0, 1]; negative: 0.
+	Eta float64
+
+	// Prompt describes the picture; if it is empty, the Captioner does.
+	Prompt string
+	// Captioner describes the picture from its cleaned form. Default: none.
+	Captioner Captioner
+	// TileCaptions describe the windows of a large picture, row by row, in turn
+	// where they are fewer; they replace the prompt.
+	TileCaptions []string
+	// PositiveWords follow the caption; NegativeWords are the whole negative
+	// prompt. Defaults DefaultPositive and DefaultNegative; "-" for none.
+	PositiveWords, NegativeWords string
+
+	// ColorFix takes the colours from the cleaned picture. Default Wavelet.
+	ColorFix ColorFix
+
+	// TileSize and TileStride are the window of sampling and the distance of
+	// windows, in pixels of the latent. Defaults 128 and half of TileSize;
+	// multiples of 8; negative TileSize: no windows.
+	TileSize, TileStride int
+
+	// Precision is how weights are kept in memory. Default PrecisionAuto.
+	Precision Precision
+	// Device is "auto" (default), "cpu", "gpu", or a device that `supir doctor`
+	// lists.
+	Device string
+	// Threads that compute on the CPU. Default: as many as Go may use.
+	Threads int
+	// Memory is the most to use, in bytes. Default: what the system has free.
+	Memory int64
+
+	// Progress, if set, is called from Restore's goroutine as work goes on.
+	Progress func(Progress)
+}
+
+// The presets. Copy one and change it: opt := supir.Fidelity; opt.Upscale = 4.
+var (
+	// Quality asks for the most detail. It is what zero Options mean.
+	Quality = Options{CFGStart: 4, CFGEnd: 7.5}
+	// Fidelity stays closest to the picture.
+	Fidelity = Options{CFGStart: 1, CFGEnd: 4, Restoration: 4}
+	// Fast takes few steps; best with distilled (Lightning) weights.
+	Fast = Options{Sampler: DPMPP2M, Steps: 8, CFGStart: 1.5, CFGEnd: 1.5}
+)
+
+// A Sampler is a way from noise to a picture.
+type Sampler int
+
+// The samplers.
+const (
+	EDM     Sampler = iota // restoration-guided EDM, the paper's Algorithm 1
+	DPMPP2M                // restoration DPM++ 2M SDE
+)
+
+// String is the sampler's name on a command line.
+func (s Sampler) String() string { return nameIn(samplerNames[:], int(s)) }
+
+// A ColorFix is a way to keep a picture's colours.
+type ColorFix int
+
+// The colour fixes.
+const (
+	Wavelet      ColorFix = iota // low frequencies from the cleaned picture
+	AdaIN                        // mean and spread of each channel from it
+	ColorFixNone                 // as the model gives them
+)
+
+// String is the fix's name on a command line.
+func (c ColorFix) String() string { return nameIn(colorFixNames[:], int(c)) }
+
+// A Precision is how weights are kept.
+type Precision int
+
+// The precisions. Activations are 32-bit on a CPU in any case.
+const (
+	PrecisionAuto   Precision = iota // PrecisionF32 where it takes little memory, else PrecisionStored
+	PrecisionF32                     // as 32-bit numbers
+	PrecisionStored                  // as the files hold them
+)
+
+// String is the precision's name on a command line.
+func (p Precision) String() string { return nameIn(precisionNames[:], int(p)) }
+
+var (
+	samplerNames   = [...]string{EDM: "edm", DPMPP2M: "dpmpp2m"}
+	colorFixNames  = [...]string{Wavelet: "wavelet", AdaIN: "adain", ColorFixNone: "none"}
+	precisionNames = [...]string{PrecisionAuto: "auto", PrecisionF32: "f32", PrecisionStored: "stored"}
+)
+
+func nameIn(names []string, i int) string {
+	if i < 0 || i >= len(names) {
+		return fmt.Sprint(i)
+	}
+	return names[i]
+}
+
+// Progress tells how far Restore is.
+type Progress struct {
+	Stage    Stage
+	Step, Of int           // within the stage: Step of Of are done
+	Elapsed  time.Duration // since Restore began
+	Left     time.Duration // estimate for what is left; 0 while unknown
+	// Preview is a rough picture of the latent, as small as it, made when
+	// called; nil outside sampling. It must not be called later.
+	Preview func() image.Image
+}
+
+// A Stage is a part of the pipeline (paper Fig. 2).
+type Stage string
+
+// The stages, in order. Those that the options don't need are left out.
+const (
+	StageEncode  Stage = "encode"  // degradation-robust encoder
+	StageClean   Stage = "clean"   // decoded stage-1 picture and its re-encoding
+	StageCaption Stage = "caption" // the Captioner
+	StageText    Stage = "text"    // text encoders
+	StageSample  Stage = "sample"  // diffusion
+	StageDecode  Stage = "decode"  // decoder and colours
+)
+
+// An OptionError says which option cannot be, and what would be.
+type OptionError struct {
+	Option string // the field's name
+	Reason string
+}
+
+func (e *OptionError) Error() string { return fmt.Sprintf("option %s: %s", e.Option, e.Reason) }
+
+// settings are Options with every default filled in.
+type settings struct {
+	Options
+	guided bool // restoration guidance is on
+}
+
+// defaults are what a model itself sets.
+type defaults struct {
+	minSize, steps int
+}
+
+// resolve fills in the defaults and checks everything that needs no weights.
+func (o Options) resolve(d defaults) (settings, error) {
+	s := settings{Options: o}
+	var err error
+	number := func(name string, v *float64, byDefault, least, most float64) {
+		switch {
+		case *v == 0:
+			*v = byDefault
+		case *v < 0 && least == 0:
+			*v = 0
+		}
+		if err == nil && !(*v >= least && *v <= most) {
+			err = &OptionError{name, fmt.Sprintf("%v is not in [%v, %v]", *v, least, most)}
+		}
+	}
+	integer := func(name string, v *int, byDefault, least, most int) {
+		if *v == 0 {
+			*v = byDefault
+		}
+		if err == nil && (*v < least || *v > most) {
+			err = &OptionError{name, fmt.Sprintf("%d is not in [%d, %d]", *v, least, most)}
+		}
+	}
+	oneOf := func(name string, i, n int) {
+		if err == nil && (i < 0 || i >= n) {
+			err = &OptionError{name, fmt.Sprintf("%d is no %s", i, name)}
+		}
+	}
+	oneOf("Sampler", int(o.Sampler), len(samplerNames))
+	oneOf("ColorFix", int(o.ColorFix), len(colorFixNames))
+	oneOf("Precision", int(o.Precision), len(precisionNames))
+
+	distilled := o.Sampler == DPMPP2M
+	pick := func(edm, dpm float64) float64 {
+		if distilled {
+			return dpm
+		}
+		return edm
+	}
+	const tiny = 1e-6
+	number("Upscale", &s.Upscale, 1, tiny, 16)
+	if s.MinSize < 0 {
+		s.MinSize = 1
+	}
+	integer("MinSize", &s.MinSize, d.minSize, 1, 8192)
+	integer("Steps", &s.Steps, int(pick(float64(d.steps), 8)), 1, trainingSteps)
+	if s.Seed == 0 {
+		s.Seed = 1234
+	}
+	integer("Samples", &s.Samples, 1, 1, 64)
+	number("CFGStart", &s.CFGStart, pick(4, 1.5), 0, 100)
+	number("CFGEnd", &s.CFGEnd, pick(7.5, 1.5), 0, 100)
+	number("ControlEnd", &s.ControlEnd, 1, 0, 2)
+	if s.ControlStart == 0 {
+		s.ControlStart = s.ControlEnd
+	} else {
+		number("ControlStart", &s.ControlStart, 0, 0, 2)
+	}
+	if s.Restoration == 0 && distilled {
+		s.Restoration = -1
+	}
+	if s.guided = s.Restoration >= 0; s.guided {
+		number("Restoration", &s.Restoration, 4, tiny, 100)
+	}
+	number("SChurn", &s.SChurn, 5, 0, 1000)
+	number("SNoise", &s.SNoise, pick(1.01, 1), tiny, 2)
+	number("Eta", &s.Eta, 1, 0, 1)
+	if s.PositiveWords == "" {
+		s.PositiveWords = DefaultPositive
+	}
+	if s.NegativeWords == "" {
+		s.NegativeWords = DefaultNegative
+	}
+	for _, words := range []*string{&s.PositiveWords, &s.NegativeWords} {
+		if *words == "-" {
+			*words = ""
+		}
+	}
+	if s.TileSize < 0 {
+		s.TileSize = math.MaxInt32 &^ 7
+	}
+	integer("TileSize", &s.TileSize, 128, 8, math.MaxInt32)
+	integer("TileStride", &s.TileStride, max(s.TileSize/2&^7, 8), 8, s.TileSize)
+	if err == nil && (s.TileSize%8 != 0 || s.TileStride%8 != 0) {
+		err = &OptionError{"TileSize", fmt.Sprintf("%d and TileStride %d must be multiples of 8", s.TileSize, s.TileStride)}
+	}
+	integer("Threads", &s.Threads, 0, 0, 1024)
+	if err == nil && s.Memory < 0 {
+		err = &OptionError{"Memory", "a budget in bytes cannot be negative"}
+	}
+	if err == nil {
+		if deviceErr := nn.CheckDevice(s.Device); deviceErr != nil {
+			err = &OptionError{"Device", deviceErr.Error()}
+		}
+	}
+	return s, err
+}
+
+// wantsStage1 tells whether anything needs the cleaned picture.
+func (s *settings) wantsStage1() bool {
+	return s.guided || s.ColorFix != ColorFixNone || s.wantsCaption()
+}
+
+// wantsCaption tells whether the captioner is asked.
+func (s *settings) wantsCaption() bool {
+	return s.Captioner != nil && s.Prompt == "" && len(s.TileCaptions) == 0
+}

@@ -1,0 +1,252 @@
+package supir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+
+	"golang.org/x/sync/semaphore"
+
+	"supir/photo"
+)
+
+// ErrClosed is returned by the methods of a closed Model.
+var ErrClosed = errors.New("supir: the model is closed")
+
+// A Model restores pictures. Any number of goroutines may use it at once: their
+// work is done one after another.
+type Model struct {
+	turn     *semaphore.Weighted // held by who uses what is below
+	networks *networks           // nil when closed
+	machine  machine
+}
+
+// New opens the weights, checks all of them and maps them into memory; they are
+// loaded onto a device when they are needed. The error is a *WeightsError.
+func New(files Files) (*Model, error) {
+	n, err := openNetworks(files)
+	if err != nil {
+		return nil, err
+	}
+	return &Model{turn: semaphore.NewWeighted(1), networks: n}, nil
+}
+
+// Close waits for work under way and frees everything. It may be repeated.
+func (m *Model) Close() error {
+	if err := m.turn.Acquire(context.Background(), 1); err != nil {
+		return err
+	}
+	defer m.turn.Release(1)
+	if m.networks == nil {
+		return nil
+	}
+	m.machine.close()
+	err := m.networks.set.Close()
+	m.networks = nil
+	return err
+}
+
+// A Result is a restored picture.
+type Result struct {
+	// Image has the size asked for: an *image.NRGBA, or *image.NRGBA64 where the
+	// picture had 16 bits; *image.Gray or *image.Gray16 where it was grey.
+	Image image.Image
+	// Images are all samples, Image the first of them.
+	Images []image.Image
+	// Cleaned is the stage-1 picture, D(E_dr(x_LQ)), at the size worked on; nil
+	// if nothing needed it.
+	Cleaned image.Image
+	// Caption is the description that was used.
+	Caption string
+	// Plan is what was done.
+	Plan Plan
+}
+
+// Restore restores a picture, which it doesn't change. Transparency is carried
+// over. The error is an *OptionError, a *MemoryError, ErrClosed, ctx's error or
+// the captioner's; after any of them the model can be used again.
+//
+// This is the pipeline of the paper's Fig. 2, from top to bottom.
+func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (*Result, error) {
+	if err := m.turn.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer m.turn.Release(1)
+	if m.networks == nil {
+		return nil, ErrClosed
+	}
+	n := m.networks
+	set, z, err := n.settle(img.Bounds().Size(), opts)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := m.plan(set, z)
+	if err != nil {
+		return nil, err
+	}
+	if err := plan.fits(); err != nil {
+		return nil, err
+	}
+	if err := m.machine.open(set.Device, set.Threads, plan.precision, plan.Keep); err != nil {
+		return nil, err
+	}
+	track := newTracker(set.Progress)
+	in := photo.From(img)
+	work := photo.Resize(in.Image, z.workW, z.workH, photo.Bicubic)
+
+	// The degradation-robust encoder, and what is made of its latent.
+	track.enter(StageEncode, 1)
+	defer m.machine.done(&m.machine.vae)
+	lq, err := m.machine.encode(ctx, n, &n.vae.Robust, planes(work), z.workH, z.workW)
+	if err != nil {
+		return nil, err
+	}
+	var cleaned, centre []float32 // the stage-1 picture, and its latent
+	if set.wantsStage1() {
+		track.enter(StageClean, 1)
+		if cleaned, err = m.machine.decode(ctx, n, lq, z.workH, z.workW); err != nil {
+			return nil, err
+		}
+	}
+	if set.guided {
+		if centre, err = m.machine.encode(ctx, n, &n.vae.Encoder, cleaned, z.workH, z.workW); err != nil {
+			return nil, err
+		}
+	}
+	m.machine.done(&m.machine.vae)
+
+	result := &Result{Plan: *plan, Caption: set.Prompt}
+	deep := in.Meta.Depth == 16
+	if cleaned != nil {
+		result.Cleaned = picture(cleaned, z.workH, z.workW, deep)
+	}
+	if set.wantsCaption() {
+		track.enter(StageCaption, 1)
+		if result.Caption, err = set.Captioner.Caption(ctx, result.Cleaned); err != nil {
+			return nil, fmt.Errorf("captioner: %w", err)
+		}
+	}
+
+	// The prompts, through both text encoders.
+	track.enter(StageText, 1)
+	cond, err := m.machine.conditions(ctx, n, set, result.Caption)
+	if err != nil {
+		return nil, err
+	}
+
+	// Sampling, in windows where the latent is large.
+	latents, err := m.sample(ctx, set, z, track, samplingInput{work, lq, centre, cond})
+	if err != nil {
+		return nil, err
+	}
+
+	// The decoder, and the colours of the cleaned picture.
+	track.enter(StageDecode, len(latents))
+	for i, latent := range latents {
+		out, err := m.machine.decode(ctx, n, latent, z.workH, z.workW)
+		if err != nil {
+			return nil, err
+		}
+		switch set.ColorFix {
+		case Wavelet:
+			waveletFix(out, cleaned, z.workH, z.workW)
+		case AdaIN:
+			adainFix(out, cleaned, z.workH, z.workW)
+		}
+		restored := photo.Resize(picture(out, z.workH, z.workW, deep), z.outW, z.outH, photo.Bicubic)
+		result.Images = append(result.Images, in.With(restored).Whole())
+		track.step(i+1, len(latents), nil)
+	}
+	result.Image = result.Images[0]
+	return result, nil
+}
+
+// settle fills in and checks all that depends on options and the picture's size.
+func (n *networks) settle(size image.Point, opts Options) (*settings, sizes, error) {
+	set, err := opts.resolve(n.defaults)
+	if err != nil {
+		return nil, sizes{}, err
+	}
+	if size.X <= 0 || size.Y <= 0 {
+		return nil, sizes{}, errors.New("supir: the picture is empty")
+	}
+	z, err := sizesFor(size.X, size.Y, &set, n.align())
+	return &set, z, err
+}
+
+// conditions encodes the negative prompt and every caption.
+func (m *machine) conditions(ctx context.Context, n *networks, set *settings, caption string) (*conditions, error) {
+	captions := set.TileCaptions
+	if len(captions) == 0 {
+		captions = []string{caption}
+	}
+	prompts := []string{set.NegativeWords}
+	for _, c := range captions {
+		prompts = append(prompts, positivePrompt(c, set.PositiveWords))
+	}
+	hidden, pooled, err := m.encodeText(ctx, n, prompts)
+	if err != nil {
+		return nil, err
+	}
+	c := &conditions{prompts: len(prompts), context: hidden}
+	each := len(pooled) / len(prompts)
+	for i := range prompts {
+		c.y = append(c.y, vector(pooled[i*each:(i+1)*each], n.diffusion.UNet.VectorFeatures())...)
+	}
+	return c, nil
+}
+
+// samplingInput is what sampling starts from.
+type samplingInput struct {
+	work       image.Image // the picture at the size worked on
+	lq, centre []float32   // its robust latent, and that of the cleaned picture
+	cond       *conditions
+}
+
+// sample draws the latents of all samples.
+func (m *Model) sample(ctx context.Context, set *settings, z sizes, track *tracker, in samplingInput) ([][]float32, error) {
+	n := m.networks
+	f := n.vae.Factor()
+	h, w := z.workH/f, z.workW/f
+	net := &steered{ctx: ctx, m: &m.machine, n: n, h: min(h, set.TileSize), w: min(w, set.TileSize),
+		scaled: set.ControlStart != 1 || set.ControlEnd != 1, cond: in.cond, time: make([]float32, n.diffusion.UNet.ModelChannels())}
+	defer net.close()
+	denoise := net.denoiser(in.lq, h, w, set)
+
+	var preview *previewer
+	if set.Progress != nil {
+		preview = newPreviewer(in.work, in.lq, h, w)
+	}
+	track.enter(StageSample, set.Steps*set.Samples)
+	var latents [][]float32
+	for i := range set.Samples {
+		common := sampling{
+			sigmas:   samplingSigmas(set.Steps),
+			control:  linear{set.ControlStart, set.ControlEnd},
+			guidance: restoration{centre: in.centre},
+			step: func(step int, _, denoised []float32) {
+				track.step(i*set.Steps+step+1, set.Steps*set.Samples, func() image.Image { return preview.picture(denoised) })
+			},
+		}
+		if set.guided {
+			common.guidance.tau = set.Restoration
+		}
+		x := make([]float32, len(in.lq))
+		noise := newNoise(set.Seed + uint64(i))
+		var err error
+		switch set.Sampler {
+		case EDM:
+			err = sampleEDM(ctx, x, denoise, noise, edm{sampling: common, churn: set.SChurn, noise: set.SNoise,
+				alwaysDraw: needsTiles(h, w, set.TileSize)})
+		case DPMPP2M:
+			common.sigmas = karrasSigmas(set.Steps)
+			err = sampleDPMPP2M(ctx, x, denoise, noise, dpmpp{sampling: common, eta: set.Eta, noise: set.SNoise})
+		}
+		if err != nil {
+			return nil, err
+		}
+		latents = append(latents, x)
+	}
+	return latents, nil
+}
