@@ -12,11 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"supir/internal/weights"
+	"supir/internal/weights/weightstest"
 )
 
 // Dir is the folder of golden files.
@@ -52,16 +54,12 @@ type File struct {
 // Open opens a golden file until the test's end.
 func Open(t testing.TB, name string) *File {
 	t.Helper()
-	return &File{name: name, set: open(t, name)}
+	return &File{name: name, set: open(t, weights.File{Path: Path(t, name)})}
 }
 
-func open(t testing.TB, names ...string) *weights.Set {
+func open(t testing.TB, files ...weights.File) *weights.Set {
 	t.Helper()
-	var paths []string
-	for _, name := range names {
-		paths = append(paths, Path(t, name))
-	}
-	set, err := weights.Open(paths...)
+	set, err := weights.OpenFiles(files...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, set.Close()) })
 	return set
@@ -78,10 +76,20 @@ func (f *File) Tensor(t testing.TB, name string) (shape []int, data []float32) {
 // Names lists the tensors, sorted.
 func (f *File) Names() []string { return f.set.Names() }
 
-// Weights opens the two small checkpoints together until the test's end.
+// Weights opens the two small checkpoints together until the test's end, and
+// adds as metadata what their tensors do not tell: the text encoders' heads.
 func Weights(t testing.TB) *weights.Set {
 	t.Helper()
-	return open(t, "sdxl.safetensors", "supir.safetensors")
+	c := Config(t)
+	metadata := weightstest.Safetensors(nil, map[string]string{
+		"supir.clip_l.heads": strconv.Itoa(c.HeadsL),
+		"supir.clip_g.heads": strconv.Itoa(c.HeadsG),
+	})
+	return open(t,
+		weights.File{Path: Path(t, "sdxl.safetensors")},
+		weights.File{Path: Path(t, "supir.safetensors")},
+		weights.File{Path: "config.json", Data: metadata},
+	)
 }
 
 // Settings are what cannot be read off the golden tensors.

@@ -470,6 +470,16 @@ func (g *Graph) Row(x Tokens, i int) Vector {
 	return Vector{t: g.ctx.Reshape(g.ctx.Cont(t), int64(x.C), int64(x.N), 1, 1), C: x.C, N: x.N}
 }
 
+// Pick is, of each of the batch, the token at the place that i gives: N×1
+// indices, of which the caller has made sure that all are below x.T.
+func (g *Graph) Pick(x Tokens, i IDs) Vector {
+	if i.T != 1 || i.N != x.N {
+		failf("one of %v by %d×%d indices", x, i.N, i.T)
+	}
+	t := g.ctx.GetRows(x.t, g.ctx.Reshape(i.t, 1, int64(i.N), 1, 1))
+	return Vector{t: g.ctx.Reshape(t, int64(x.C), int64(x.N), 1, 1), C: x.C, N: x.N}
+}
+
 // Features is features from…from+n-1 of every token.
 func (g *Graph) Features(x Tokens, from, n int) Tokens {
 	t := g.ctx.View(x.t, [4]int64{int64(n), int64(x.T), int64(x.N), 1}, int64(from)*x.t.NB(0))

@@ -1,6 +1,8 @@
 package nn
 
 import (
+	"strings"
+
 	"supir/internal/ggml"
 	"supir/internal/weights"
 )
@@ -30,6 +32,9 @@ func (l *Linear) Check(r *weights.Report, in int) (out int) {
 	r.Want(l.Bias, out)
 	return out
 }
+
+// WantBias reports a bias that is missing, for layers that always have one.
+func (l *Linear) WantBias(r *weights.Report) { wantBias(r, l.Weight, l.Bias) }
 
 // In is the number of features that the layer takes.
 func (l *Linear) In() int { return dim(l.Weight, 1) }
@@ -74,6 +79,15 @@ func (l *Conv2D) Check(r *weights.Report, in, kernel int) (out int) {
 	out = dim(l.Weight, 0)
 	r.Want(l.Bias, out)
 	return out
+}
+
+// WantBias reports a bias that is missing, for layers that always have one.
+func (l *Conv2D) WantBias(r *weights.Report) { wantBias(r, l.Weight, l.Bias) }
+
+func wantBias(r *weights.Report, weight, bias *weights.Tensor) {
+	if weight != nil && bias == nil {
+		r.Missing(strings.TrimSuffix(weight.Name, "weight") + "bias")
+	}
 }
 
 // In is the number of channels that the layer takes.

@@ -24,9 +24,12 @@ func (b *ResnetBlock) Check(r *weights.Report, in int) (out int) {
 	b.Norm2.Check(r, out)
 	r.Want(b.Conv2.Weight, out, out, 3, 3)
 	r.Want(b.Conv2.Bias, out)
+	b.Conv1.WantBias(r)
+	b.Conv2.WantBias(r)
 	if b.Shortcut != nil {
 		r.Want(b.Shortcut.Weight, out, in, 1, 1)
 		r.Want(b.Shortcut.Bias, out)
+		b.Shortcut.WantBias(r)
 	} else if in != out && in > 0 && out > 0 {
 		r.Invalid("%s: the block goes from %d to %d channels without a nin_shortcut", b.Conv1.Weight.Name, in, out)
 	}
@@ -85,6 +88,7 @@ func (a *Attention) Check(r *weights.Report, channels int) {
 		if out := l.Check(r, channels); out >= 0 && out != channels && channels >= 0 {
 			r.Invalid("%s: %d features go out, want %d", l.Weight.Name, out, channels)
 		}
+		l.WantBias(r)
 	}
 }
 
@@ -105,6 +109,7 @@ func checkResample(r *weights.Report, name string, conv *nn.Conv2D, c int, wante
 	case conv != nil && !wanted:
 		r.Invalid("%s: the outermost level cannot change the size", name)
 	case conv != nil:
+		conv.WantBias(r)
 		return conv.Check(r, c, 3)
 	}
 	return c

@@ -25,6 +25,8 @@ type Up struct {
 
 // Check wants out channels to go out; name is the decoder's place in the files.
 func (d *Decoder) Check(r *weights.Report, name string, in, out int) {
+	d.ConvIn.WantBias(r)
+	d.ConvOut.WantBias(r)
 	c := d.ConvIn.Check(r, in, 3)
 	c = d.Mid.Check(r, c)
 	for i := len(d.Up) - 1; i >= 0; i-- {

@@ -25,6 +25,8 @@ type Down struct {
 // Check returns the channels that go out; name is the encoder's place in the
 // files.
 func (e *Encoder) Check(r *weights.Report, name string, in int) (out int) {
+	e.ConvIn.WantBias(r)
+	e.ConvOut.WantBias(r)
 	c := e.ConvIn.Check(r, in, 3)
 	for i := range e.Down {
 		for j := range e.Down[i].Blocks {

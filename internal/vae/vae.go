@@ -49,6 +49,8 @@ func (v *VAE) Check(r *weights.Report) {
 	if v.Robust.Check(r, prefix+".denoise_encoder", colours) != moments && moments > 0 {
 		r.Want(v.Robust.ConvOut.Weight, moments, -1, -1, -1)
 	}
+	v.Quant.WantBias(r)
+	v.PostQuant.WantBias(r)
 	moments = v.Quant.Check(r, moments, 1)
 	latent := -1
 	if moments > 0 {

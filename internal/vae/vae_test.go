@@ -108,10 +108,11 @@ func TestMisfits(t *testing.T) {
 		"missing": {
 			func(m map[string]weightstest.Tensor) {
 				delete(m, p+"encoder.conv_in.weight")
+				delete(m, p+"encoder.mid.block_1.conv1.bias")
 				delete(m, p+"decoder.up.1.upsample.conv.weight")
 				delete(m, p+"decoder.up.1.upsample.conv.bias")
 			},
-			weights.MismatchError{Missing: []string{p + "decoder.up.1.upsample.conv.weight", p + "encoder.conv_in.weight"}},
+			weights.MismatchError{Missing: []string{p + "decoder.up.1.upsample.conv.weight", p + "encoder.conv_in.weight", p + "encoder.mid.block_1.conv1.bias"}},
 		},
 		"unexpected": {
 			func(m map[string]weightstest.Tensor) {
