@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -123,18 +124,26 @@ func Open(device string, threads int) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	var extra []ggml.Device
+	if d.Type() == ggml.CPU {
+		extra = helpers()
+	}
+	return open(d, threads, extra)
+}
+
+// open makes an engine on a device, of which the extra ones help the CPU.
+func open(d ggml.Device, threads int, extra []ggml.Device) (*Engine, error) {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
 	e := &Engine{device: d, abort: ggml.NewAbortFlag()}
-	wanted := []ggml.Device{d}
 	cpu, err := pick("cpu")
 	if err != nil {
+		e.Close()
 		return nil, err
 	}
-	if d.Type() == ggml.CPU {
-		wanted = append(helpers(), d)
-	} else {
+	wanted := append(slices.Clone(extra), d)
+	if d.Type() != ggml.CPU {
 		wanted = append(wanted, cpu)
 	}
 	for _, d := range wanted {
@@ -147,7 +156,7 @@ func Open(device string, threads int) (*Engine, error) {
 		b.SetAbort(e.abort)
 		e.backends = append(e.backends, b)
 	}
-	e.low = &portable{cpu: d.Type() == ggml.CPU}
+	e.low = &portable{cpu: d.Type() == ggml.CPU, scratch: scratchBytes}
 	return e, nil
 }
 

@@ -494,7 +494,7 @@ func (g *Graph) GEGLU(x Tokens) Tokens {
 // Attention is softmax(q·kᵀ/√d)·v of heads of d features each, d = C/heads, over
 // a batch; causal hides later tokens.
 func (g *Graph) Attention(q, k, v Tokens, heads int, causal bool) Tokens {
-	if heads <= 0 || q.C%heads != 0 || k.C != q.C || v.C != q.C || k.T != v.T || q.N != k.N && k.N != 1 {
+	if heads <= 0 || q.C%heads != 0 || k.C != q.C || v.C != q.C || k.T != v.T || k.N != v.N || q.N != k.N && k.N != 1 {
 		failf("attention of %v, %v, %v in %d heads", q, k, v, heads)
 	}
 	return g.low.attention(g, q, k, v, heads, causal, float32(1/math.Sqrt(float64(q.C/heads))))

@@ -25,12 +25,15 @@ type lowering interface {
 
 // portable is the lowering onto ggml's standard operators, for every device.
 // Maps are planar: [W H C N], pixels of a row fastest.
-type portable struct{ cpu bool }
+type portable struct {
+	cpu bool
+	// scratch bounds, in bytes, the intermediate results of a convolution
+	// (unfolded pixels) and of attention (the matrix of scores): larger ones are
+	// computed in parts. Small parts also stay nearer to the processor's caches.
+	scratch int
+}
 
-// scratchBytes bounds the intermediate results of a convolution (unfolded
-// pixels) and of attention (the matrix of scores): larger ones are computed in
-// parts. Small parts also stay nearer to the processor's caches.
-const scratchBytes = 64 << 20
+const scratchBytes = 64 << 20 // of every engine outside tests
 
 func (p *portable) onCPU() bool { return p.cpu }
 
@@ -75,7 +78,7 @@ func (p *portable) groupNorm(g *Graph, x Map, weight, bias *weights.Tensor, grou
 }
 
 // conv2D unfolds the pixels under the kernel and multiplies them with it, in
-// strips of output rows where that would take more than scratchBytes.
+// strips of output rows where that would take more than p.scratch.
 func (p *portable) conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride int, pad Padding) Map {
 	k := g.weight(weight) // [KW KH C O]
 	typ := ggml.F32
@@ -89,7 +92,7 @@ func (p *portable) conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride 
 	h := (x.H+pad.Top+pad.Bottom-kh)/stride + 1
 	w := (x.W+pad.Left+pad.Right-kw)/stride + 1
 
-	rows := min(h, max(1, scratchBytes/(4*kw*kh*x.C*w*x.N)))
+	rows := min(h, max(1, p.scratch/(4*kw*kh*x.C*w*x.N)))
 	symmetric := pad.Left == pad.Right && pad.Top == pad.Bottom
 	if rows == h && symmetric {
 		t := p.product(g, x.t, k, [2]int{stride, stride}, [2]int{pad.Left, pad.Top}, typ)
@@ -144,7 +147,7 @@ func join(g *Graph, parts []ggml.Tensor, dim int) ggml.Tensor {
 }
 
 // attention computes the scores as a whole matrix, for part of the queries at a
-// time where it would take more than scratchBytes.
+// time where it would take more than p.scratch.
 func (p *portable) attention(g *Graph, q, k, v Tokens, heads int, causal bool, scale float32) Tokens {
 	d, nh := int64(q.C/heads), int64(heads)
 	split := func(x Tokens, axes [4]int) ggml.Tensor { // [D H T N] to another order
@@ -155,7 +158,7 @@ func (p *portable) attention(g *Graph, q, k, v Tokens, heads int, causal bool, s
 	kh := split(k, [4]int{0, 2, 1, 3}) // [D S H N]
 	vh := split(v, [4]int{1, 2, 0, 3}) // [S D H N]
 
-	rows := min(q.T, max(1, scratchBytes/(4*k.T*heads*q.N)))
+	rows := min(q.T, max(1, p.scratch/(4*k.T*heads*q.N)))
 	var parts []ggml.Tensor
 	for i := 0; i < q.T; i += rows {
 		n := min(rows, q.T-i)
