@@ -67,7 +67,7 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 // UnsupportedError reports a picture that is, as far as one can tell, in
 // order, but uses something this package cannot read or write.
 type UnsupportedError struct {
-	Format  Format // the format's name; for formats this package does not know too ("heic")
+	Format  Format // "" if it is none of this package's
 	Feature string // what is not supported, and what to do about it if known
 }
 

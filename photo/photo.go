@@ -88,3 +88,28 @@ func (p *Photo) With(result image.Image) *Photo {
 	}
 	return q
 }
+
+// Losses tells what of p a file of format f cannot hold and [Write] would
+// therefore leave out, one sentence each; none if f holds it all.
+func (p *Photo) Losses(f Format) []string {
+	if f != JPEG {
+		return nil
+	}
+	var s []string
+	if p.Alpha != nil {
+		s = append(s, "JPEG has no transparency: the picture is put on white")
+	}
+	if depthOf(p.Image) == 16 {
+		s = append(s, "JPEG has 8 bits a sample: the picture's 16 are rounded")
+	}
+	if len(p.Meta.EXIF) > maxJPEGExif {
+		s = append(s, "the EXIF data is too long for JPEG and is left out")
+	}
+	if len(p.Meta.XMP) > maxJPEGXMP {
+		s = append(s, "the XMP data is too long for JPEG and is left out")
+	}
+	if len(p.Meta.ICC) > maxJPEGICC {
+		s = append(s, "the colour profile is too long for JPEG and is left out")
+	}
+	return s
+}

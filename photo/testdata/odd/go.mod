@@ -1,0 +1,3 @@
+module supir/photo/testdata/odd
+
+go 1.24
