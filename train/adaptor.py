@@ -91,7 +91,7 @@ def main(argv=None):
             out[f"t{k}_unet"] = float(F.mse_loss(unet(x, t, *c), eps))
         return out
 
-    stage.run(step, evaluate, evaluate_every=180)
+    stage.run(step, evaluate, evaluate_every=300)
 
 
 def load(path, unet):

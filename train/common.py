@@ -78,7 +78,7 @@ class Stage:
         self.log_path = args.run / "logs" / f"{args.name}.jsonl"
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         params = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
-        self.opt = torch.optim.AdamW(params, lr=args.lr, betas=betas, weight_decay=weight_decay)
+        self.opt = torch.optim.AdamW(params, lr=args.lr, betas=betas, weight_decay=weight_decay, fused=True)
         self.average = Average(params, decay)
         self.params = params
         self.iter, self.elapsed, self.extra = 0, 0.0, {}

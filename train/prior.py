@@ -34,7 +34,7 @@ def crop(rng, z, size):
 
 def crop_size(p, batch):
     """Many small crops first, fewer large ones later; the last settle the norms' statistics."""
-    return ((32, batch), (48, max(1, batch // 2)), (64, max(1, batch // 4)))[0 if p < 0.6 else 1 if p < 0.85 else 2]
+    return ((24, batch), (32, max(1, batch // 2)), (48, max(1, batch // 4)))[0 if p < 0.5 else 1 if p < 0.85 else 2]
 
 
 def main(argv=None):
@@ -86,7 +86,7 @@ def main(argv=None):
                 out[f"t{k}{name}"] = float(F.mse_loss(unet(x, t.to(a.device), *c), eps))
         return out
 
-    stage.run(step, evaluate, evaluate_every=180)
+    stage.run(step, evaluate, evaluate_every=300)
 
 
 def load(path):
