@@ -47,7 +47,9 @@ def build(run, kind, seed=0, batch=8, limit=None, bf16=True):
 
 
 def load(run, name):
-    return np.load(Path(run) / "latents" / f"{name}.npy", mmap_mode="r")
+    """The memory-mapped latents, as far as they are written."""
+    path = Path(run) / "latents" / f"{name}.npy"
+    return np.load(path, mmap_mode="r")[:int(path.with_suffix(".count").read_text())]
 
 
 def main(argv=None):

@@ -49,6 +49,7 @@ def main(argv=None):
     merges = tokenizer.learn(captions + [tokenizer.POSITIVE, tokenizer.NEGATIVE] * 200, a.merges)
     config = {k: getattr(a, k) for k in ("l", "g", "channels", "head_dim", "groups", "mult")}
     tok, text, unet = build(merges, clean.shape[1], config)
+    unet.start_straight()
     text.to(a.device), unet.to(a.device)
     stage = common.Stage(a, {"text": text, "unet": unet})
     stage.extra.setdefault("config", config)
@@ -59,8 +60,8 @@ def main(argv=None):
         size, count = crop_size(stage.progress(), a.batch)
         rng, zs, ps = stage.rng, [], []
         for _ in range(count):
-            i = rng.integers(held, len(clean))
             good = rng.random() > BAD
+            i = rng.integers(held, len(clean if good else bad))
             zs.append(crop(rng, (clean if good else bad)[i], size)[0])
             ps.append(prompts.prompt(rng, captions[i], good))
         z = torch.from_numpy(np.stack(zs)).to(a.device).contiguous(memory_format=torch.channels_last)

@@ -194,6 +194,25 @@ class UNet(Trunk):
         self.out = nn.Sequential(nn.GroupNorm(groups, c, 1e-5), nn.SiLU(), zero(nn.Conv2d(c, k["z"], 3, padding=1)))
         self.to(memory_format=torch.channels_last)
 
+    @torch.no_grad()
+    def start_straight(self):
+        """Lets training start at eps = x, which is nearly true where noise prevails.
+
+        The input's pairs (x, -x) run through the first skip connection to the output, where SiLU(x) - SiLU(-x) = x.
+        """
+        z, channels = self.config["z"], self.channels
+        first, join, last = self.input_blocks[0][0], self.output_blocks[-1][0].skip_connection, self.out[2]
+        pairs = torch.zeros(2 * z, z)
+        for i in range(z):
+            pairs[2 * i, i], pairs[2 * i + 1, i] = 1, -1
+        first.weight[:2 * z] = 0
+        first.weight[:2 * z, :, 1, 1] = pairs
+        first.bias.zero_()
+        join.weight[:2 * z] = 0
+        join.weight[:2 * z, -channels:, 0, 0] = torch.eye(2 * z, channels)
+        join.bias.zero_()
+        last.weight[:, :2 * z, 1, 1] = pairs.T
+
     def forward(self, x, t, context, pooled, connect=None):
         """x (N, z, h, w) scaled by c_in, t (N,), context (N, 77, D), pooled (N, P) -> eps like x"""
         emb = self.embed(t, pooled)
