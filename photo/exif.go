@@ -47,34 +47,45 @@ type exifFacts struct {
 	adobeRGB    bool // marked as Adobe RGB in the way of cameras (DCF 2.0)
 }
 
-// cleanEXIF returns EXIF data without what would be wrong about an upright
-// picture of other pixels: orientation, thumbnail and, unless keepGPS,
-// position. All else stays where it is, which makers' notes rely on. ok is
-// false if the data is too damaged to carry; facts then hold what was found.
-func cleanEXIF(b []byte, keepGPS bool) (clean []byte, facts exifFacts, ok bool) {
+// readFacts reads them from EXIF data. ok is false if that is too damaged.
+func readFacts(b []byte) (facts exifFacts, ok bool) {
 	facts.orientation = 1
-	t, first, ok := openTIFF(bytes.Clone(b))
+	t, first, ok := openTIFF(b)
 	if !ok {
-		return nil, facts, false
+		return facts, false
 	}
-	fields, next, ok := t.directory(first)
+	fields, _, ok := t.directory(first)
 	if !ok {
-		return nil, facts, false
+		return facts, false
 	}
 	if f, ok := find(fields, tagOrientation); ok {
 		if v, ok := t.number(f, 0); ok && v >= 1 && v <= 8 {
 			facts.orientation = int(v)
 		}
+	}
+	_, facts.hadGPS = find(fields, tagGPS)
+	if exif, ok := t.subdirectory(fields, tagExif); ok {
+		facts.adobeRGB = t.isAdobeRGB(exif)
+		_, misplaced := find(exif, tagGPS)
+		facts.hadGPS = facts.hadGPS || misplaced
+	}
+	return facts, true
+}
+
+// cleanEXIF returns EXIF data without what would be wrong about an upright
+// picture of other pixels: orientation, thumbnail and, unless keepGPS,
+// position. All else stays where it is, which makers' notes rely on. ok is
+// false if the data is too damaged to carry; facts then hold what was found.
+func cleanEXIF(b []byte, keepGPS bool) (clean []byte, facts exifFacts, ok bool) {
+	facts, ok = readFacts(b)
+	if !ok {
+		return nil, facts, false
+	}
+	t, first, _ := openTIFF(bytes.Clone(b))
+	fields, next, _ := t.directory(first)
+	if f, ok := find(fields, tagOrientation); ok {
 		t.setNumber(f, 1)
 	}
-	if sub, ok := t.subdirectory(fields, tagExif); ok {
-		facts.adobeRGB = t.isAdobeRGB(sub)
-		_, facts.hadGPS = find(sub, tagGPS)
-	}
-	if _, ok := find(fields, tagGPS); ok {
-		facts.hadGPS = true
-	}
-
 	end := len(t.b)
 	if thumb, _, ok := t.directory(t.bo.Uint32(t.b[next:])); ok {
 		end = t.clearThumbnail(thumb)
@@ -85,9 +96,12 @@ func cleanEXIF(b []byte, keepGPS bool) (clean []byte, facts exifFacts, ok bool) 
 	}
 	t.remove(first, tagXMP) // may tell the position; a picture's XMP comes elsewhere
 	t.remove(first, tagIPTC)
-
 	t.b = t.b[:end]
-	if _, _, ok := t.directory(first); !ok {
+
+	// A file that stores several things in one place may not have survived
+	// that, or still have what was to go.
+	after, ok := readFacts(t.b)
+	if !ok || after.orientation != 1 || after.hadGPS && !keepGPS {
 		return nil, facts, false
 	}
 	return t.b, facts, true
