@@ -20,6 +20,7 @@ type adaptor struct {
 func (a *adaptor) forward(g *nn.Graph, x, lq nn.Map, c unet.Condition) []nn.Map {
 	const name = "control_model"
 	hint := nn.Once(g, lqInput, func() nn.Map { return a.Hint.Forward(g, lq) })
+	nn.Name(g, hint, "%s.input_hint_block", name)
 	features, middle := a.Encoder.Forward(g, name, x, c, func(h nn.Map) nn.Map { return nn.Add(g, h, hint) })
 	features = append(features, middle)
 	for i, f := range features {

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"supir/internal/goldentest"
 )
 
 // goldenColour returns an image of the golden file and its size.
 func goldenColour(t *testing.T, name string) (h, w int, image []float32) {
-	shape, image := goldenTensor(t, "colorfix.safetensors", name)
+	shape, image := goldentest.Open(t, "colorfix.safetensors").Tensor(t, name)
 	return shape[1], shape[2], image
 }
 
@@ -20,7 +22,7 @@ func TestWaveletFixGolden(t *testing.T) {
 	_, _, style := goldenColour(t, "style")
 	_, _, want := goldenColour(t, "wavelet")
 	waveletFix(x, style, h, w)
-	assert.Less(t, nmse(x, want), 1e-11)
+	assert.Less(t, goldentest.NMSE(x, want), 1e-11)
 }
 
 // With a black style picture what is left is the high frequencies.
@@ -30,11 +32,11 @@ func TestWaveletHighGolden(t *testing.T) {
 	_, _, low := goldenColour(t, "content.low")
 	content := slices.Clone(x)
 	waveletFix(x, make([]float32, len(x)), h, w)
-	assert.Less(t, nmse(x, high), 1e-11)
+	assert.Less(t, goldentest.NMSE(x, high), 1e-11)
 	for i := range x {
 		x[i] = content[i] - x[i]
 	}
-	assert.Less(t, nmse(x, low), 1e-11)
+	assert.Less(t, goldentest.NMSE(x, low), 1e-11)
 }
 
 func TestAdainFixGolden(t *testing.T) {
@@ -42,7 +44,7 @@ func TestAdainFixGolden(t *testing.T) {
 	_, _, style := goldenColour(t, "style")
 	_, _, want := goldenColour(t, "adain")
 	adainFix(x, style, h, w)
-	assert.Less(t, nmse(x, want), 1e-11)
+	assert.Less(t, goldentest.NMSE(x, want), 1e-11)
 }
 
 var fixes = map[string]func(x, style []float32, h, w int){"wavelet": waveletFix, "adain": adainFix}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"supir/internal/clip"
 	"supir/internal/nn"
 	"supir/internal/unet"
 )
@@ -68,7 +67,7 @@ func (s *steered) program(both bool) (*loaded, error) {
 	if s.programs[i] == nil {
 		d := &s.n.diffusion
 		p, err := s.m.build(&s.m.diffusion, d.networks(), func(g *nn.Graph) {
-			nn.Output(g, noiseOutput, d.forward(g, s.h, s.w, prompts, clip.Tokens, s.scaled))
+			nn.Output(g, noiseOutput, d.forward(g, s.h, s.w, prompts, s.n.clipL.Length(), s.scaled))
 		})
 		if err != nil {
 			return nil, err

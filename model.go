@@ -63,9 +63,12 @@ func openNetworks(files Files) (n *networks, err error) {
 	n.bigG.Load(n.set, &r)
 	n.diffusion.fill(n.set, &r)
 	n.set.Unexpected(&r, unetPrefix, adaptorPrefix)
-	n.check(&r)
 	if err := r.Err(); err != nil {
 		return nil, explainSwap(n.set, files, err)
+	}
+	n.check(&r)
+	if err := r.Err(); err != nil {
+		return nil, err
 	}
 	if n.tokenizer, err = n.openTokenizer(); err != nil {
 		return nil, err
@@ -101,7 +104,8 @@ func (n *networks) check(r *weights.Report) {
 	if rest := u.VectorFeatures() - n.bigG.PooledWidth(); rest <= 0 || rest%12 != 0 {
 		r.Invalid("the U-Net's vector has %d features: not the text's %d and six sinusoids", u.VectorFeatures(), n.bigG.PooledWidth())
 	}
-	same("channels of a picture", n.vae.ImageChannels(), 3)
+	same("length of a prompt", n.clipL.Length(), n.bigG.Length())
+	same("channels of a picture", n.vae.Encoder.ConvIn.In(), 3)
 }
 
 // explainSwap says so if the two files stand in each other's place, or are two
@@ -132,14 +136,14 @@ func (n *networks) openTokenizer() (*clip.Tokenizer, error) {
 	var t *clip.Tokenizer
 	var err error
 	if merges, ok := n.set.Metadata("supir.tokenizer.merges"); ok {
-		t, err = clip.NewTokenizer(merges)
+		t, err = clip.NewTokenizer(strings.NewReader(merges))
 	} else {
 		t, err = clip.DefaultTokenizer()
 	}
 	if err != nil {
 		return nil, err
 	}
-	for name, rows := range map[string]int{"CLIP-L": n.clipL.Vocabulary(), "bigG": n.bigG.Vocabulary()} {
+	for name, rows := range map[string]int{"CLIP-L": n.clipL.Ids(), "bigG": n.bigG.Ids()} {
 		if rows < t.Size() {
 			return nil, fmt.Errorf("the tokenizer has %d tokens, %s's table only %d", t.Size(), name, rows)
 		}
@@ -224,8 +228,8 @@ func (m *machine) close() {
 // textProgram is both text encoders for so many prompts.
 func (n *networks) textProgram(prompts int) func(g *nn.Graph) {
 	return func(g *nn.Graph) {
-		l := n.clipL.Forward(g, g.InputIDs("ids L", clip.Tokens, prompts))
-		h, pooled := n.bigG.Forward(g, g.InputIDs("ids G", clip.Tokens, prompts), g.InputIDs("end", 1, prompts))
+		l := n.clipL.Forward(g, g.InputIDs("ids L", n.clipL.Length(), prompts))
+		h, pooled := n.bigG.Forward(g, g.InputIDs("ids G", n.bigG.Length(), prompts), g.InputIDs("ends", 1, prompts))
 		nn.Output(g, "hidden", g.ConcatFeatures(l, h))
 		nn.Output(g, "pooled", pooled)
 	}
@@ -251,18 +255,17 @@ func (n *networks) decodeProgram(h, w int) func(g *nn.Graph) {
 func (m *machine) encodeText(ctx context.Context, n *networks, prompts []string) (hidden, pooled []float32, err error) {
 	defer m.done(&m.text)
 	tok := n.tokenizer
-	var idsL, idsG, ends []int32
+	var idsL, idsG []int32
 	for _, prompt := range prompts {
-		l, g := tok.Prompt(prompt, tok.End()), tok.Prompt(prompt, 0)
-		ends = append(ends, clip.EndPosition(g))
-		idsL, idsG = append(idsL, l...), append(idsG, g...)
+		idsL = append(idsL, tok.Prompt(prompt, n.clipL.Length(), tok.End())...)
+		idsG = append(idsG, tok.Prompt(prompt, n.bigG.Length(), 0)...)
 	}
 	p, err := m.build(&m.text, []any{&n.clipL, &n.bigG}, n.textProgram(len(prompts)))
 	if err != nil {
 		return nil, nil, err
 	}
 	defer p.Close()
-	for name, ids := range map[string][]int32{"ids L": idsL, "ids G": idsG, "end": ends} {
+	for name, ids := range map[string][]int32{"ids L": idsL, "ids G": idsG, "ends": clip.Ends(idsG, len(prompts))} {
 		if err := p.SetInts(name, ids); err != nil {
 			return nil, nil, err
 		}

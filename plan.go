@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"image"
 
-	"supir/internal/clip"
 	"supir/internal/memory"
 	"supir/internal/nn"
 )
@@ -121,7 +120,7 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 		both = 1
 	}
 	sample := func(g *nn.Graph) {
-		nn.Output(g, noiseOutput, n.diffusion.forward(g, min(h, set.TileSize), min(w, set.TileSize), both, clip.Tokens, true))
+		nn.Output(g, noiseOutput, n.diffusion.forward(g, min(h, set.TileSize), min(w, set.TileSize), both, n.clipL.Length(), true))
 	}
 	if err := measure(StageEncode, []any{&n.vae}, encode, decode); err != nil {
 		return nil, err

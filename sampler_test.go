@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"supir/internal/goldentest"
 )
 
 // A gaussian is a data distribution whose best denoiser is known: the posterior mean. Its probability
@@ -361,7 +363,7 @@ func TestTiledSampling(t *testing.T) {
 		whole, parts := make([]float32, 4*h*w), make([]float32, 4*h*w)
 		require.NoError(t, sample(t.Context(), whole, perPixel, newNoise(1)))
 		require.NoError(t, sample(t.Context(), parts, inWindows, newNoise(1)))
-		assert.Less(t, nmse(parts, whole), 1e-11, name)
+		assert.Less(t, goldentest.NMSE(parts, whole), 1e-11, name)
 	}
 }
 

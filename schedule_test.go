@@ -3,20 +3,23 @@ package supir
 import (
 	"math"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"supir/internal/goldentest"
 )
 
 // floatGrain is a float32's unit in the last place: the golden files are float32, once rounded.
 const floatGrain = 1. / (1 << 23)
 
 func requireSigmas(t *testing.T, name string, sigmas func(n int) []float64, tolerance float64) {
-	for _, number := range goldenNames(t, "schedule.safetensors", name+".n") {
+	for _, number := range goldenNames(t, name+".n") {
 		n, err := strconv.Atoi(number)
 		require.NoError(t, err)
-		_, want := goldenTensor(t, "schedule.safetensors", name+".n"+number)
+		_, want := goldentest.Open(t, "schedule.safetensors").Tensor(t, name+".n"+number)
 		got := sigmas(n)
 		require.Len(t, got, len(want))
 		for k := range n {
@@ -36,9 +39,9 @@ func TestKarrasSigmasGolden(t *testing.T) {
 }
 
 func TestSnapGolden(t *testing.T) {
-	_, sigma := goldenTensor(t, "schedule.safetensors", "snap.sigma")
-	_, index := goldenTensor(t, "schedule.safetensors", "snap.index")
-	_, to := goldenTensor(t, "schedule.safetensors", "snap.to")
+	_, sigma := goldentest.Open(t, "schedule.safetensors").Tensor(t, "snap.sigma")
+	_, index := goldentest.Open(t, "schedule.safetensors").Tensor(t, "snap.index")
+	_, to := goldentest.Open(t, "schedule.safetensors").Tensor(t, "snap.to")
 	for i := range sigma {
 		step, snapped := snap(float64(sigma[i]))
 		assert.Equal(t, int(index[i]), step, "σ=%v", sigma[i])
@@ -134,4 +137,18 @@ func TestDiscreteFails(t *testing.T) {
 		return nil, nil, assert.AnError
 	})([]float32{1}, 1, 1, true)
 	assert.ErrorIs(t, err, assert.AnError)
+}
+
+// goldenNames lists the tensors of the golden schedules that begin with prefix,
+// which is cut off. It fails the test if there is none.
+func goldenNames(t testing.TB, prefix string) []string {
+	t.Helper()
+	var names []string
+	for _, name := range goldentest.Open(t, "schedule.safetensors").Names() {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			names = append(names, rest)
+		}
+	}
+	require.NotEmpty(t, names, "no %s…", prefix)
+	return names
 }

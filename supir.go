@@ -136,7 +136,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (*Re
 	}
 
 	// Sampling, in windows where the latent is large.
-	latents, err := m.sample(ctx, set, z, track, samplingInput{work, lq, centre, cond})
+	latents, err := m.sample(ctx, set, z, track, samplingInput{work, lq, centre, cond, func(i int) noiseSource { return newNoise(set.Seed + uint64(i)) }})
 	if err != nil {
 		return nil, err
 	}
@@ -202,6 +202,7 @@ type samplingInput struct {
 	work       image.Image // the picture at the size worked on
 	lq, centre []float32   // its robust latent, and that of the cleaned picture
 	cond       *conditions
+	noise      func(sample int) noiseSource
 }
 
 // sample draws the latents of all samples.
@@ -233,7 +234,7 @@ func (m *Model) sample(ctx context.Context, set *settings, z sizes, track *track
 			common.guidance.tau = set.Restoration
 		}
 		x := make([]float32, len(in.lq))
-		noise := newNoise(set.Seed + uint64(i))
+		noise := in.noise(i)
 		var err error
 		switch set.Sampler {
 		case EDM:

@@ -8,14 +8,16 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"supir/internal/goldentest"
 )
 
 func TestWindowsGolden(t *testing.T) {
-	for _, name := range goldenNames(t, "schedule.safetensors", "tile_windows.") {
+	for _, name := range goldenNames(t, "tile_windows.") {
 		var h, w, size int
 		_, err := fmt.Sscanf(name, "h%dw%ds%d", &h, &w, &size)
 		require.NoError(t, err, name)
-		_, want := goldenTensor(t, "schedule.safetensors", "tile_windows."+name)
+		_, want := goldentest.Open(t, "schedule.safetensors").Tensor(t, "tile_windows."+name)
 		var got []float32
 		for _, win := range windows(h, w, size, size/2) {
 			got = append(got, float32(win.y0), float32(win.y1), float32(win.x0), float32(win.x1))
@@ -26,11 +28,11 @@ func TestWindowsGolden(t *testing.T) {
 
 // Rounded once to float32 on either side, from float64 or nearly so: 1e-11 as for a block.
 func TestGaussianWeightsGolden(t *testing.T) {
-	for _, name := range goldenNames(t, "schedule.safetensors", "tile_weights.") {
+	for _, name := range goldenNames(t, "tile_weights.") {
 		size, err := strconv.Atoi(name)
 		require.NoError(t, err)
-		_, want := goldenTensor(t, "schedule.safetensors", "tile_weights."+name)
-		assert.Less(t, nmse(gaussianWeights(size, size), want), 1e-11, name)
+		_, want := goldentest.Open(t, "schedule.safetensors").Tensor(t, "tile_weights."+name)
+		assert.Less(t, goldentest.NMSE(gaussianWeights(size, size), want), 1e-11, name)
 	}
 }
 
@@ -104,7 +106,7 @@ func TestTilingAPixelwiseDenoiserChangesNothing(t *testing.T) {
 		for range 2 { // nothing stays behind from one step to the next
 			got, err := denoise(x, 3, 0.9)
 			require.NoError(t, err)
-			assert.Less(t, nmse(got, want), 1e-12, "%+v", test)
+			assert.Less(t, goldentest.NMSE(got, want), 1e-12, "%+v", test)
 		}
 	}
 }

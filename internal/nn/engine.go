@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -56,6 +57,22 @@ func Devices() []DeviceInfo {
 func software(d ggml.Device) bool {
 	text := strings.ToLower(d.Description())
 	return d.Type() == ggml.GPU && (strings.Contains(text, "llvmpipe") || strings.Contains(text, "swiftshader"))
+}
+
+// openBackend opens a device; a software one without cooperative matrices, which come
+// out wrong there where a side is no multiple of eight (Mesa 25, ggml 0.27), and
+// without half precision, so that it can stand in for the CPU in tests. ggml's
+// Vulkan backend reads the environment when a device is first used.
+func openBackend(d ggml.Device) (*ggml.Backend, error) {
+	if software(d) {
+		for _, name := range []string{"GGML_VK_DISABLE_COOPMAT", "GGML_VK_DISABLE_F16"} {
+			if _, set := os.LookupEnv(name); !set {
+				os.Setenv(name, "1")
+				defer os.Unsetenv(name)
+			}
+		}
+	}
+	return d.Open()
 }
 
 // A DeviceError says that the device asked for is not there.
@@ -147,7 +164,7 @@ func open(d ggml.Device, threads int, extra []ggml.Device) (*Engine, error) {
 		wanted = append(wanted, cpu)
 	}
 	for _, d := range wanted {
-		b, err := d.Open()
+		b, err := openBackend(d)
 		if err != nil {
 			e.Close()
 			return nil, err
@@ -189,6 +206,15 @@ func (e *Engine) stopWith(ctx context.Context) (end func()) {
 	e.abort.Set(false)
 	stop := context.AfterFunc(ctx, func() { e.abort.Set(true) })
 	return func() { stop() }
+}
+
+// Helpers are the names of the devices that help the CPU where it computes.
+func Helpers() []string {
+	var names []string
+	for _, d := range helpers() {
+		names = append(names, d.Name())
+	}
+	return names
 }
 
 // helpers are the devices, such as BLAS, that multiply matrices faster than

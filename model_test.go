@@ -1,0 +1,70 @@
+package supir
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"strconv"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+
+	"supir/internal/ggml"
+	"supir/internal/goldentest"
+)
+
+// TestMain ends with no handle of ggml left open.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if n := ggml.Live(); n != 0 && code == 0 {
+		println("ggml handles left open:", n)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// goldenFiles are the golden weights with the metadata that they lack: the heads
+// of the text encoders, and a small size to work at.
+func goldenFiles(t testing.TB) Files {
+	t.Helper()
+	sdxl, err := os.ReadFile(goldentest.Path(t, "sdxl.safetensors"))
+	require.NoError(t, err)
+	robust, err := os.ReadFile(goldentest.Path(t, "supir.safetensors"))
+	require.NoError(t, err)
+	config := goldentest.Config(t)
+	sdxl = withMetadata(t, sdxl, map[string]string{
+		"supir.clip_l.heads": strconv.Itoa(config.HeadsL),
+		"supir.clip_g.heads": strconv.Itoa(config.HeadsG),
+		"supir.min_size":     "64",
+		"supir.steps":        "2",
+	})
+	return Files{SDXL: "sdxl.safetensors", SUPIR: "supir.safetensors", FS: fstest.MapFS{
+		"sdxl.safetensors":  {Data: sdxl},
+		"supir.safetensors": {Data: robust},
+	}}
+}
+
+// withMetadata puts metadata into a safetensors file's header.
+func withMetadata(t testing.TB, file []byte, metadata map[string]string) []byte {
+	t.Helper()
+	n := binary.LittleEndian.Uint64(file)
+	var header map[string]any
+	require.NoError(t, json.Unmarshal(file[8:8+n], &header))
+	header["__metadata__"] = metadata
+	text, err := json.Marshal(header)
+	require.NoError(t, err)
+	for len(text)%8 != 0 {
+		text = append(text, ' ')
+	}
+	out := binary.LittleEndian.AppendUint64(nil, uint64(len(text)))
+	return append(append(out, text...), file[8+n:]...)
+}
+
+func goldenModel(t testing.TB) *Model {
+	t.Helper()
+	m, err := New(goldenFiles(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	return m
+}
