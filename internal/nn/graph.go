@@ -128,6 +128,7 @@ func (e *Engine) Measure(params *Params, f func(g *Graph)) (n int64, err error) 
 	defer p.Close()
 	defer recovered(&err)
 	n = e.home().AllocSize(p.state)
+	p.buf = ggml.Pretend(p.state)
 	for _, o := range append([]part{p.body}, values(p.onces)...) {
 		for _, size := range o.sched.ReserveSize(o.graph) {
 			n += size
