@@ -291,9 +291,10 @@ const maxTag = 1 << 20
 
 func copyTags(fields []field, keep func(id uint16) bool) []tag {
 	var tags []tag
+	seen := map[uint16]bool{}
 	for _, f := range fields {
-		again := slices.ContainsFunc(tags, func(t tag) bool { return t.id == f.id })
-		if f.val != nil && len(f.val) <= maxTag && keep(f.id) && !again {
+		if f.val != nil && len(f.val) <= maxTag && keep(f.id) && !seen[f.id] {
+			seen[f.id] = true
 			tags = append(tags, tag{f.id, f.typ, f.count, f.val})
 		}
 	}

@@ -39,14 +39,7 @@ var (
 	displayXYZ = [9]float64{0.5151187, 0.2919778, 0.1571035, 0.2411892, 0.6922441, 0.0665668, -0.0010505, 0.0418791, 0.7840713}
 )
 
-// srgbToLinear is the curve of IEC 61966-2-1.
-func srgbToLinear(v float64) float64 {
-	if v <= 0.04045 {
-		return v / 12.92
-	}
-	return math.Pow((v+0.055)/1.055, 2.4)
-}
-
+// linearToSRGB is the curve of IEC 61966-2-1.
 func linearToSRGB(v float64) float64 {
 	if v <= 0.0031308 {
 		return v * 12.92

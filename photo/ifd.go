@@ -1,6 +1,7 @@
 package photo
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"slices"
@@ -123,24 +124,28 @@ func (t tiffData) setNumber(f field, v uint32) {
 	t.bo.PutUint32(e[4:], 1)
 }
 
-// remove takes the field with this id out of the directory at off, in place,
-// and clears its value. Later fields of the directory move.
+// remove takes the fields with this id out of the directory at off, in place,
+// and clears their values. Later fields of the directory move.
 func (t tiffData) remove(off uint32, id uint16) {
-	for {
-		fields, next, ok := t.directory(off)
-		if !ok {
-			return
-		}
-		i := slices.IndexFunc(fields, func(f field) bool { return f.id == id })
-		if i < 0 {
-			return
-		}
-		clear(fields[i].val)
-		pos := fields[i].pos
-		copy(t.b[pos:], t.b[pos+12:next+4])
-		clear(t.b[next+4-12 : next+4])
-		t.bo.PutUint16(t.b[off:], uint16(len(fields)-1))
+	fields, next, ok := t.directory(off)
+	if !ok {
+		return
 	}
+	start := int(off) + 2
+	entries := bytes.Clone(t.b[start : next+4])
+	kept := entries[:0]
+	for i, f := range fields {
+		if f.id == id {
+			clear(f.val)
+		} else {
+			kept = append(kept, entries[12*i:12*i+12]...)
+		}
+	}
+	n := len(kept) / 12
+	kept = append(kept, entries[12*len(fields):]...) // the offset of the next directory
+	clear(t.b[start : next+4])
+	copy(t.b[start:], kept)
+	t.bo.PutUint16(t.b[off:], uint16(n))
 }
 
 // find returns the field with this id.

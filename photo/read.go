@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -171,6 +172,7 @@ func decode(data []byte, f Format, o ReadOptions) (*Photo, error) {
 	p.Image = upright(p.Image, c.orientation)
 	p.Alpha = upright(p.Alpha, c.orientation)
 	p.Meta.Depth = depthOf(p.Image)
+	p.Meta.HasAlpha = c.alpha || p.Alpha != nil
 	return p, nil
 }
 
@@ -190,8 +192,11 @@ type container struct {
 	notices       []string
 }
 
+// notice adds a notice if it is not there yet.
 func (c *container) notice(format string, args ...any) {
-	c.notices = append(c.notices, fmt.Sprintf(format, args...))
+	if s := fmt.Sprintf(format, args...); !slices.Contains(c.notices, s) {
+		c.notices = append(c.notices, s)
+	}
 }
 
 // inspect reads a file's headers and metadata. It takes no memory for pixels,

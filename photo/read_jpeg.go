@@ -34,7 +34,7 @@ func (c *container) readJPEG(data []byte) {
 		case marker == 0xe1 && has(jpegXMP) && c.xmp == nil:
 			c.xmp = seg[len(jpegXMP):]
 		case marker == 0xe1 && has(jpegExtendedXMP):
-			c.noticeOnce("the extended part of the XMP data is not carried")
+			c.notice("the extended part of the XMP data is not carried")
 		case marker == 0xe2 && has(jpegICC) && len(seg) > len(jpegICC)+2:
 			n := seg[len(jpegICC)]
 			count = seg[len(jpegICC)+1]
@@ -42,7 +42,7 @@ func (c *container) readJPEG(data []byte) {
 				parts[n] = seg[len(jpegICC)+2:]
 			}
 		case marker == 0xed && has(jpegPhotoshop) && bytes.Contains(seg, []byte("8BIM\x04\x04")):
-			c.noticeOnce("the IPTC data is not carried")
+			c.notice("the IPTC data is not carried")
 		}
 	}
 	if count == 0 {
@@ -57,15 +57,6 @@ func (c *container) readJPEG(data []byte) {
 		icc = append(icc, parts[byte(n)]...)
 	}
 	c.icc = icc
-}
-
-func (c *container) noticeOnce(s string) {
-	for _, n := range c.notices {
-		if n == s {
-			return
-		}
-	}
-	c.notice("%s", s)
 }
 
 // jpegSegments goes through a JPEG file's segments up to the first scan,

@@ -13,8 +13,8 @@ const maxUnpacked = 16 << 20
 
 // readPNG collects what the file's chunks say.
 func (c *container) readPNG(data []byte) error {
-	var interlaced, named bool // named: the colour space is, by code points
-	var bits, packed int       // bits a pixel, bytes of compressed pixels
+	var named bool       // the colour space is, by code points
+	var bits, packed int // bits a pixel, bytes of compressed pixels
 	for kind, chunk := range pngChunks(data) {
 		switch kind {
 		case "IHDR":
@@ -28,7 +28,6 @@ func (c *container) readPNG(data []byte) error {
 				c.depth = 16
 			}
 			bits = depth * [8]int{1, 0, 3, 1, 2, 0, 4, 0}[colourType&7]
-			interlaced = chunk[12] != 0
 		case "tRNS":
 			c.alpha = true
 		case "IDAT":
@@ -57,7 +56,7 @@ func (c *container) readPNG(data []byte) error {
 	}
 	// Deflate packs at most 1032:1, so a short file cannot hold a large
 	// picture, and no memory need be taken to find out.
-	if lines := int64(c.height) * ((int64(c.width)*int64(bits) + 7) / 8); !interlaced && lines/1032 > int64(packed) {
+	if pixels := int64(c.width) * int64(c.height); pixels/8*int64(bits)/1032 > int64(packed) {
 		return &CorruptError{PNG, errors.New("the data is too short for a picture of its size")}
 	}
 	return nil
@@ -95,7 +94,7 @@ func (c *container) readCICP(chunk []byte) bool {
 	case primaries == 12 && srgbCurve:
 		c.icc = displayP3Profile()
 	default:
-		c.noticeOnce("the picture is marked with a colour space that is not supported: colours may differ")
+		c.notice("the picture is marked with a colour space that is not supported: colours may differ")
 		return false
 	}
 	return true

@@ -49,7 +49,8 @@ func (o WriteOptions) quality() (int, error) {
 // the same folder and then renamed. It never replaces the file that the photo
 // was read from, by whatever name or link ([ErrIsInput]), and no other
 // unless o.Overwrite is set. A link with the name given is replaced, not
-// followed. Errors name the file.
+// followed. A program killed while writing leaves a file .supir-*.tmp behind.
+// Errors name the file.
 func Write(name string, p *Photo, o WriteOptions) error {
 	if o.Format == "" {
 		f, err := OutputFormat(name)

@@ -5,7 +5,6 @@ import (
 	"compress/zlib"
 	"encoding/binary"
 	"hash/crc32"
-	"image"
 	"image/png"
 	"io"
 )
@@ -13,12 +12,14 @@ import (
 // encodePNG writes a photo. The standard library's encoder writes the pixels;
 // metadata is put in after the header.
 func encodePNG(w io.Writer, p *Photo) error {
-	var img image.Image = p.Image
+	img := p.Image
 	if p.Alpha != nil {
 		img = withAlpha(p.Image, p.Alpha)
 	}
 	const header = 8 + 12 + 13 // signature and IHDR
-	return png.Encode(&insertWriter{w: w, after: header, insert: pngMetadata(p.Meta)}, img)
+	// Trying harder takes five times as long, for a file a tenth smaller.
+	e := png.Encoder{CompressionLevel: png.BestSpeed}
+	return e.Encode(&insertWriter{w: w, after: header, insert: pngMetadata(p.Meta)}, img)
 }
 
 func pngMetadata(m Meta) []byte {

@@ -116,6 +116,7 @@ func TestWriteMetadata(t *testing.T) {
 			for _, f := range []Format{JPEG, PNG, TIFF} {
 				var buf bytes.Buffer
 				require.NoError(t, Encode(&buf, p, WriteOptions{Format: f}))
+				data := bytes.Clone(buf.Bytes())
 				got, err := Decode(&buf, ReadOptions{KeepGPS: true, KeepProfile: true})
 				require.NoError(t, err)
 				require.Empty(t, got.Meta.Notices, "%s %s", kind, f)
@@ -136,6 +137,13 @@ func TestWriteMetadata(t *testing.T) {
 					tags.main = kept
 				}
 				require.Equal(t, want, tags, "%s %s", kind, f)
+
+				got, err = Decode(bytes.NewReader(data), ReadOptions{KeepProfile: true})
+				require.NoError(t, err)
+				require.Equal(t, []string{"the position (GPS) is not carried"}, got.Meta.Notices)
+				tags, ok = readEXIFTags(got.Meta.EXIF)
+				require.True(t, ok)
+				require.Empty(t, tags.gps)
 			}
 		}
 	}

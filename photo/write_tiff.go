@@ -38,7 +38,10 @@ func encodeTIFF(w io.Writer, p *Photo) error {
 		line := make([]byte, lineBytes)
 		for i := i0; i < i1; i++ {
 			var z bytes.Buffer
-			zw := zlib.NewWriter(&z)
+			zw, err := zlib.NewWriterLevel(&z, 4) // 6, the default, takes four times as long, for 3 % less
+			if err != nil {
+				panic(err) // there is such a level
+			}
 			for y := i * perStrip; y < min((i+1)*perStrip, b.Dy()); y++ {
 				tiffLine(line, img, y, samples, bo)
 				zw.Write(line) // a bytes.Buffer takes all
