@@ -60,13 +60,13 @@ test-train: ## run the tests of train/ (wants PyTorch and pytest)
 	$(PYTHON) -m pytest -q train
 
 lint: setup ## gofmt, vet and staticcheck
-	@out=$$(gofmt -l .); [ -z "$$out" ] || { \
+	@$(ENV) out=$$("$$(go env GOROOT)/bin/gofmt" -l .) || exit 1; [ -z "$$out" ] || { \
 		echo "not gofmt'ed (make fmt):"; echo "$$out"; exit 1; }
 	$(ENV) go vet -tags "$$TAGS" $(PKGS)
 	$(ENV) go tool staticcheck -tags "$$TAGS" $(PKGS)
 
 fmt: ## format the Go code
-	gofmt -w .
+	$(ENV) "$$(go env GOROOT)/bin/gofmt" -w .
 
 bench: setup ## run the benchmarks
 	$(ENV) go test -tags "$$TAGS" -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PKGS)
@@ -80,7 +80,8 @@ ggml: ## build ggml from the source folder GGML_SOURCE, into build/ggml
 	@command -v cmake >/dev/null || { echo "make ggml wants cmake 3.20 or newer" >&2; exit 1; }
 	cmake -S . -B build/ggml-build -DSUPIR_GGML_SOURCE="$(abspath $(GGML_SOURCE))" \
 		-DSUPIR_GGML_PREFIX="$(CURDIR)/build/ggml" -DSUPIR_CSRC=OFF $(CMAKEFLAGS)
-	cmake --build build/ggml-build
+	CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-$$(getconf _NPROCESSORS_ONLN)} \
+		cmake --build build/ggml-build
 	@echo "ggml is built; use it with: make demo GGML_DIR=build/ggml"
 
 clean: ## remove what was built: bin, build, demo

@@ -144,12 +144,14 @@ apt_entries() {
 	done | tr '\n' '\0' | xargs -0 awk -f scripts/apt-entries.awk /dev/null
 }
 
-# apt_stanza ENTRIES FROM ADD prints a deb822 stanza for the suites ADD at the
+# names SUITE: is it among them?
+names() { printf '%s\n' "$entries" | cut -f 1 | grep -qx "$1"; }
+
+# apt_stanza FROM ADD prints a deb822 stanza for the suites ADD at the
 # address that the suite FROM has; nothing if there is none. Of several
 # addresses the distribution's own is the one with FROM-updates beside it.
 apt_stanza() {
-	printf '%s\n' "$1" | awk -F '\t' -v from="$2" -v add="$3" '
-		{ split(from, names, "|") }
+	printf '%s\n' "$entries" | awk -F '\t' -v from="$1" -v add="$2" '
 		$1 == from && !first { first = $2; options[$2] = $3 }
 		$1 == from { seen[$2] = 1; options[$2] = $3 }
 		$1 == from "-updates" { updates[$2] = 1 }
@@ -169,21 +171,20 @@ trixie_pin=/etc/apt/preferences.d/supir-trixie
 # from there only if asked for, or if it came from there before (which is how it
 # gets its updates); the next `apt upgrade` leaves the machine at Debian 12.
 debian_suites() {
-	entries=$(apt_entries)
 	add=
 	for suite in $suites; do
-		printf '%s\n' "$entries" | grep -q "^$suite	" || add="$add $suite"
+		names "$suite" || add="$add $suite"
 	done
 	add=${add# }
 	[ -n "$add" ] || return 0
 	stanza=
 	for from in "$codename" oldoldstable oldstable stable; do
-		[ -n "$stanza" ] || stanza=$(apt_stanza "$entries" "$from" "$add")
+		[ -n "$stanza" ] || stanza=$(apt_stanza "$from" "$add")
 	done
 	[ -n "$stanza" ] || fail "no Debian address found in this machine's apt sources to take $add from"
 	security=
-	if [ "$codename" = bookworm ] && ! printf '%s\n' "$entries" | grep -q "^trixie-security	"; then
-		security=$(apt_stanza "$entries" bookworm-security trixie-security)
+	if [ "$codename" = bookworm ] && ! names trixie-security; then
+		security=$(apt_stanza bookworm-security trixie-security)
 	fi
 	# The pin first: should this be cut short, no machine is left with
 	# Debian 13 at full weight.
@@ -212,10 +213,16 @@ put() {
 }
 
 setup_apt() {
+	PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # dpkg wants them; su leaves them out
+	# shellcheck source=/dev/null
 	. /etc/os-release
 	codename=${DEBIAN_CODENAME:-${VERSION_CODENAME:-}}
-	# Debian 13's C library brings Debian 13's name for the machine.
-	if grep -qs '^Suites: trixie ' "$trixie_sources"; then codename=bookworm; fi
+	# Debian 13's C library brings Debian 13's name for the machine; what it
+	# is, its sources tell.
+	entries=$(apt_entries)
+	if grep -qs '^Suites: trixie ' "$trixie_sources" || { ! names "$codename" && names bookworm; }; then
+		codename=bookworm
+	fi
 	tools=$(apt_tools)
 	ggml=
 	if [ -z "${GGML_DIR:-}" ] && ! has_ggml; then ggml=libggml-dev; fi
@@ -252,7 +259,7 @@ setup_apt() {
 
 	scratch=$(mktemp -d)
 	trap 'rm -rf "$scratch"' EXIT
-	as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a </dev/null # an earlier run cut short
+	as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a </dev/null || : # an earlier run cut short
 	updated=
 	if [ -n "$suites" ]; then debian_suites; fi
 	[ -n "$updated" ] || apt_update
