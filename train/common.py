@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 SCALE = 0.13025  # SDXL's latent scale; the exported quant_conv makes 0.13025 * mean of unit deviation
 
@@ -67,7 +68,9 @@ class Average:
 class Stage:
     """A training loop that can be killed at any moment and continues from its last checkpoint.
 
-    modules: name -> module, trained together. The rate follows a warm-up and a cosine over the budget.
+    modules: name -> module, trained together. The rate follows a warm-up and a cosine over the budget. Under
+    torchrun the processes share each iteration: --batch is divided among them and gradients are averaged; the
+    first one keeps time, evaluates and saves.
     """
 
     def __init__(self, args, modules, decay=0.999, weight_decay=0.01, betas=(0.9, 0.99)):
@@ -81,10 +84,29 @@ class Stage:
         self.opt = torch.optim.AdamW(params, lr=args.lr, betas=betas, weight_decay=weight_decay, fused=True)
         self.average = Average(params, decay)
         self.params = params
-        self.iter, self.elapsed, self.extra = 0, 0.0, {}
+        self.iter, self.elapsed, self.pending, self.extra = 0, 0.0, 0.0, {}
         self.rng = np.random.default_rng(args.seed)
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if self.path.exists():
             self.restore()
+        if self.world > 1:
+            dist.init_process_group("gloo")
+            args.batch = max(1, args.batch // self.world)
+            if self.rank:
+                torch.manual_seed(args.seed + 7919 * self.rank + self.iter)
+                self.rng = np.random.default_rng((args.seed, self.rank, self.iter))
+
+    def share(self):
+        """Averages the gradients over the processes and tells all the first one's clock."""
+        clock = torch.tensor([(self.elapsed + self.pending) * self.world if self.rank == 0 else 0.0])
+        flat = torch.cat([clock, *[(p.grad if p.grad is not None else torch.zeros_like(p)).flatten()
+                                   for p in self.params]])
+        dist.all_reduce(flat)
+        flat /= self.world
+        self.elapsed, self.pending, i = float(flat[0]), 0.0, 1
+        for p in self.params:
+            p.grad = torch.empty_like(p).copy_(flat[i:i + p.numel()].view_as(p))
+            i += p.numel()
 
     def restore(self):
         s = load(self.path)
@@ -126,17 +148,24 @@ class Stage:
             with torch.autocast(a.device, torch.bfloat16, enabled=a.bf16):
                 loss, numbers = step()
             loss.backward()
+            if self.world > 1:
+                self.share()
             norm = torch.nn.utils.clip_grad_norm_(self.params, 1.0)
             if torch.isfinite(norm):
                 self.opt.step()
                 self.average.update()
             self.opt.zero_grad(set_to_none=True)
             self.iter += 1
-            self.elapsed += time.time() - t
+            if self.world > 1:  # counted for all in the next share
+                self.pending += time.time() - t
+            else:
+                self.elapsed += time.time() - t
             n += 1
             for k, v in numbers.items():
                 sums[k] = sums.get(k, 0.0) + float(v)
             done = self.progress() >= 1
+            if self.rank:
+                continue
             if evaluate and (time.time() - last_eval > evaluate_every or done):
                 self.average.swap()
                 with torch.no_grad():
