@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"supir"
+	"supir/internal/ggml"
+	"supir/photo"
+)
+
+// The exit codes: see the package's documentation.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitWeights     = 3
+	exitMemory      = 4
+	exitInterrupted = 130
+)
+
+// A failure is an error with an exit code and a hint. Wording: the error says
+// what is wrong with what, in lower case and without full stop; the hint says
+// what would work.
+type failure struct {
+	err  error
+	code int
+	hint string
+	told bool // the user knows already
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// usagef reports a command line that cannot be carried out.
+func usagef(hint, format string, args ...any) error {
+	return &failure{err: fmt.Errorf(format, args...), code: exitUsage, hint: hint}
+}
+
+// classify finds an error's code and hint.
+func classify(err error) *failure {
+	var f *failure
+	var option *supir.OptionError
+	var weights *supir.WeightsError
+	var memory *supir.MemoryError
+	var allocation *ggml.MemoryError
+	var status ggml.Status
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, context.Canceled), errors.As(err, &status) && status == ggml.Aborted:
+		return &failure{err: errors.New("interrupted"), code: exitInterrupted}
+	case errors.As(err, &option):
+		return &failure{err: fmt.Errorf("%s: %s", flagOf(option.Option), option.Reason), code: exitUsage}
+	case errors.As(err, &weights):
+		return &failure{err: err, code: exitWeights, hint: weightsHint(weights)}
+	case errors.As(err, &memory):
+		p := memory.Plan
+		return &failure{
+			err: fmt.Errorf("working at %d×%d needs about %s of memory, %s may be used",
+				p.WorkWidth, p.WorkHeight, size(p.Peak), size(p.Budget)),
+			code: exitMemory,
+			hint: memoryHint(p),
+		}
+	case errors.As(err, &allocation), errors.As(err, &status) && status == ggml.AllocFailed:
+		return &failure{err: err, code: exitMemory, hint: "use a smaller --upscale or --min-size, or --device cpu"}
+	}
+	return &failure{err: err, code: exitFailed, hint: pictureHint(err)}
+}
+
+func weightsHint(e *supir.WeightsError) string {
+	text := e.Error()
+	switch {
+	case strings.Contains(text, "are swapped"):
+		return "use --sdxl " + e.Files.SUPIR + " --supir " + e.Files.SDXL
+	case errors.Is(e, fs.ErrNotExist):
+		return "--sdxl and --supir name the model's two .safetensors files; without both, the embedded model is used"
+	case errors.Is(e, fs.ErrPermission):
+		return "the file may not be read: see its permissions"
+	}
+	return "--sdxl takes an SDXL checkpoint, --supir a SUPIR one (v0Q or v0F), as .safetensors files; damaged ones must be downloaded again"
+}
+
+func memoryHint(p supir.Plan) string {
+	hint := "use a smaller --upscale or --min-size"
+	var weights, working int64
+	for _, s := range p.Stages {
+		if s.Weights+s.Working > weights+working {
+			weights, working = s.Weights, s.Working
+		}
+	}
+	if weights > p.Budget {
+		hint = "the weights alone of one stage take " + size(weights)
+	}
+	return hint + ", or give more with --memory, if the machine has more; `supir plan` tells what a picture takes"
+}
+
+func pictureHint(err error) string {
+	switch {
+	case errors.Is(err, photo.ErrIsInput):
+		return "choose another -o"
+	case errors.Is(err, fs.ErrExist):
+		return "--overwrite replaces it, --skip-existing leaves it out"
+	case errors.Is(err, photo.ErrNotImage):
+		return "JPEG, PNG, TIFF, WebP, GIF and BMP pictures can be read"
+	case errors.Is(err, photo.ErrCorrupt):
+		return "the file is damaged: look for another copy of it"
+	}
+	return ""
+}

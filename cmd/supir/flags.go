@@ -1,0 +1,351 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"supir"
+	"supir/internal/nn"
+)
+
+// optionFlags are the flags that make supir.Options, shared by the commands.
+// What a user gives is applied on top of the preset, whatever the order.
+type optionFlags struct {
+	flags []*optionFlag
+}
+
+// An optionFlag is one flag. It checks a value as it is given, so that
+// everything about a command line is known before any work begins.
+type optionFlag struct {
+	name   string
+	option string // the field of supir.Options it sets
+	kind   string // shown in help
+	usage  string
+	parse  func(text string) (apply func(*supir.Options), err error)
+	values []string // what it can be, if that can be listed
+
+	text  string
+	apply func(*supir.Options) // nil while not given
+}
+
+// String is the text given; part of pflag.Value.
+func (f *optionFlag) String() string { return f.text }
+
+// Type names the value in help; part of pflag.Value.
+func (f *optionFlag) Type() string { return f.kind }
+
+// Set takes a value; part of pflag.Value.
+func (f *optionFlag) Set(text string) error {
+	apply, err := f.parse(text)
+	if err != nil {
+		return err
+	}
+	f.text, f.apply = text, apply
+	return nil
+}
+
+// zero says what an explicit 0 on the command line means. In supir.Options, 0
+// is the default and a negative value means 0 (or off).
+type zero bool
+
+const (
+	zeroAllowed   zero = true
+	zeroForbidden zero = false
+)
+
+// number is a flag for a real number up to most.
+func number(name, option string, z zero, most float64, usage string, field func(*supir.Options) *float64) *optionFlag {
+	return &optionFlag{name: name, option: option, kind: "X", usage: usage, parse: func(text string) (func(*supir.Options), error) {
+		v, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return nil, errors.New("not a number")
+		}
+		if !(v >= 0 && v <= most) || v == 0 && z == zeroForbidden {
+			return nil, outOfRange(z, most)
+		}
+		if v == 0 {
+			v = -1
+		}
+		return func(o *supir.Options) { *field(o) = v }, nil
+	}}
+}
+
+func outOfRange(z zero, most float64) error {
+	if z == zeroForbidden {
+		return fmt.Errorf("must be more than 0, at most %v", most)
+	}
+	return fmt.Errorf("must be in 0 to %v", most)
+}
+
+// integer is a flag for a whole number of a multiple of step up to most.
+func integer(name, option string, z zero, most, step int, usage string, field func(*supir.Options) *int) *optionFlag {
+	return &optionFlag{name: name, option: option, kind: "N", usage: usage, parse: func(text string) (func(*supir.Options), error) {
+		v, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, errors.New("not a whole number")
+		}
+		if v < 0 || v > most || v == 0 && z == zeroForbidden {
+			least := 1
+			if z == zeroAllowed {
+				least = 0
+			}
+			return nil, fmt.Errorf("must be in %d to %d", least, most)
+		}
+		if v%step != 0 {
+			return nil, fmt.Errorf("must be a multiple of %d", step)
+		}
+		if v == 0 {
+			v = -1
+		}
+		return func(o *supir.Options) { *field(o) = v }, nil
+	}}
+}
+
+// words is a flag for a text; an empty one means none, "-" in supir.Options.
+func words(name, option, usage string, field func(*supir.Options) *string) *optionFlag {
+	return &optionFlag{name: name, option: option, kind: "TEXT", usage: usage, parse: func(text string) (func(*supir.Options), error) {
+		if strings.TrimSpace(text) == "" {
+			text = "-"
+		}
+		return func(o *supir.Options) { *field(o) = text }, nil
+	}}
+}
+
+// choice is a flag for one of a few values, which are named by their String.
+func choice[T fmt.Stringer](name, option, usage string, field func(*supir.Options) *T, values ...T) *optionFlag {
+	var names []string
+	for _, v := range values {
+		names = append(names, v.String())
+	}
+	return &optionFlag{name: name, option: option, kind: strings.Join(names, "|"), usage: usage, values: names, parse: func(text string) (func(*supir.Options), error) {
+		i := slices.Index(names, strings.ToLower(text))
+		if i < 0 {
+			return nil, fmt.Errorf("must be %s", list(names))
+		}
+		return func(o *supir.Options) { *field(o) = values[i] }, nil
+	}}
+}
+
+// list joins words as in "a, b or c".
+func list(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+var presets = map[string]supir.Options{"quality": supir.Quality, "fidelity": supir.Fidelity, "fast": supir.Fast}
+
+// add adds the flags to a command. Those that set a default for others come
+// before them in the list.
+func (f *optionFlags) add(cmd *cobra.Command) {
+	f.flags = []*optionFlag{
+		{name: "preset", kind: "quality|fidelity|fast", values: []string{"quality", "fidelity", "fast"},
+			usage: "what other flags then change: most detail, closest to the picture, or few steps for distilled (Lightning) weights",
+			parse: func(text string) (func(*supir.Options), error) {
+				p, ok := presets[strings.ToLower(text)]
+				if !ok {
+					return nil, errors.New("must be quality, fidelity or fast")
+				}
+				return func(o *supir.Options) { *o = p }, nil
+			}},
+		number("upscale", "Upscale", zeroForbidden, 16, "size of the result over that of the picture (1)",
+			func(o *supir.Options) *float64 { return &o.Upscale }),
+		integer("min-size", "MinSize", zeroAllowed, 8192, 1, "work at this many pixels at least on the short side (the model's: 1024 for SDXL); 0: the picture's own size",
+			func(o *supir.Options) *int { return &o.MinSize }),
+		{name: "prompt", option: "Prompt", kind: "TEXT", usage: "describes the picture", parse: func(text string) (func(*supir.Options), error) {
+			return func(o *supir.Options) { o.Prompt = text }, nil
+		}},
+		words("positive", "PositiveWords", `words of quality that follow the prompt; "" for none`,
+			func(o *supir.Options) *string { return &o.PositiveWords }),
+		words("negative", "NegativeWords", `what the result should not be; "" for nothing`,
+			func(o *supir.Options) *string { return &o.NegativeWords }),
+		{name: "tile-captions", option: "TileCaptions", kind: "FILE", usage: "describe the windows of a large picture: a text file, one line each, row by row, in turn where they are fewer",
+			parse: func(text string) (func(*supir.Options), error) {
+				captions, err := readLines(text)
+				if err != nil {
+					return nil, err
+				}
+				return func(o *supir.Options) { o.TileCaptions = captions }, nil
+			}},
+		choice("color-fix", "ColorFix", "how the picture's colours are kept (wavelet)",
+			func(o *supir.Options) *supir.ColorFix { return &o.ColorFix }, supir.Wavelet, supir.AdaIN, supir.ColorFixNone),
+		{name: "seed", option: "Seed", kind: "N", usage: "fixes all randomness (1234)", parse: func(text string) (func(*supir.Options), error) {
+			v, err := strconv.ParseUint(text, 10, 64)
+			if err != nil || v == 0 {
+				return nil, errors.New("must be a whole number, 1 or more")
+			}
+			return func(o *supir.Options) { o.Seed = v }, nil
+		}},
+		integer("samples", "Samples", zeroForbidden, 64, 1, "results to draw, from as many seeds (1)",
+			func(o *supir.Options) *int { return &o.Samples }),
+		choice("sampler", "Sampler", "the way from noise to a picture (edm)",
+			func(o *supir.Options) *supir.Sampler { return &o.Sampler }, supir.EDM, supir.DPMPP2M),
+		integer("steps", "Steps", zeroForbidden, 1000, 1, "sampling steps (the model's: 50 for SDXL; 8 for dpmpp2m)",
+			func(o *supir.Options) *int { return &o.Steps }),
+		number("cfg-start", "CFGStart", zeroAllowed, 100, "scale of guidance by the prompt at the first step (4; dpmpp2m 1.5)",
+			func(o *supir.Options) *float64 { return &o.CFGStart }),
+		number("cfg-end", "CFGEnd", zeroAllowed, 100, "and at the last (7.5; dpmpp2m 1.5); 1 all through takes half the time",
+			func(o *supir.Options) *float64 { return &o.CFGEnd }),
+		bothControls(),
+		number("control-start", "ControlStart", zeroAllowed, 2, "weight of the picture's control at the first step (that of --control-end)",
+			func(o *supir.Options) *float64 { return &o.ControlStart }),
+		number("control-end", "ControlEnd", zeroAllowed, 2, "and at the last (1)",
+			func(o *supir.Options) *float64 { return &o.ControlEnd }),
+		number("restoration", "Restoration", zeroAllowed, 100, "how soon sampling stops being pulled to the picture, τ_r: small values keep more of it (4; dpmpp2m off); 0: off",
+			func(o *supir.Options) *float64 { return &o.Restoration }),
+		number("s-churn", "SChurn", zeroAllowed, 1000, "noise added anew over all steps, for edm (5)",
+			func(o *supir.Options) *float64 { return &o.SChurn }),
+		number("s-noise", "SNoise", zeroForbidden, 2, "scale of that noise (1.01; dpmpp2m 1)",
+			func(o *supir.Options) *float64 { return &o.SNoise }),
+		number("eta", "Eta", zeroAllowed, 1, "randomness of dpmpp2m (1)",
+			func(o *supir.Options) *float64 { return &o.Eta }),
+		integer("tile-size", "TileSize", zeroAllowed, math.MaxInt32, 8, "side of sampling's windows in latent pixels, a multiple of 8 (128); 0: no windows",
+			func(o *supir.Options) *int { return &o.TileSize }),
+		integer("tile-stride", "TileStride", zeroForbidden, math.MaxInt32, 8, "distance of windows, a multiple of 8 (half of --tile-size)",
+			func(o *supir.Options) *int { return &o.TileStride }),
+		choice("precision", "Precision", "how weights are kept in memory (auto)",
+			func(o *supir.Options) *supir.Precision { return &o.Precision }, supir.PrecisionAuto, supir.PrecisionF32, supir.PrecisionStored),
+		{name: "device", option: "Device", kind: "NAME", usage: "auto, cpu, gpu, or a device that supir doctor lists (auto)", parse: func(text string) (func(*supir.Options), error) {
+			if err := nn.CheckDevice(text); err != nil {
+				return nil, err
+			}
+			return func(o *supir.Options) { o.Device = text }, nil
+		}},
+		integer("threads", "Threads", zeroForbidden, 1024, 1, "threads that compute on the CPU (one a processor)",
+			func(o *supir.Options) *int { return &o.Threads }),
+		{name: "memory", option: "Memory", kind: "SIZE", usage: "the most memory to use, such as 6GiB (what is free)", parse: func(text string) (func(*supir.Options), error) {
+			v, err := humanize.ParseBytes(text)
+			if err != nil || v == 0 || v > math.MaxInt64 {
+				return nil, errors.New("must be a size such as 6GiB or 800MB")
+			}
+			return func(o *supir.Options) { o.Memory = int64(v) }, nil
+		}},
+	}
+	group := resultFlags
+	for _, o := range f.flags {
+		switch o.name { // where the next group begins
+		case "sampler":
+			group = samplingFlags
+		case "tile-size":
+			group = machineFlags
+		}
+		cmd.Flags().Var(o, o.name, o.usage)
+		inGroup(cmd, group, o.name)
+		if o.values != nil {
+			_ = cmd.RegisterFlagCompletionFunc(o.name, cobra.FixedCompletions(o.values, cobra.ShellCompDirectiveNoFileComp))
+		}
+	}
+}
+
+// exclude makes sure that not both flags are given.
+func exclude(cmd *cobra.Command, a, b string) error {
+	if cmd.Flags().Changed(a) && cmd.Flags().Changed(b) {
+		return usagef("leave one of them out", "--%s and --%s exclude each other", a, b)
+	}
+	return nil
+}
+
+// bothControls sets what --control-start and --control-end then change.
+func bothControls() *optionFlag {
+	both := number("control-scale", "", zeroAllowed, 2, "both --control-start and --control-end (1)", nil)
+	one := number("", "", zeroAllowed, 2, "", func(o *supir.Options) *float64 { return &o.ControlEnd })
+	both.parse = func(text string) (func(*supir.Options), error) {
+		set, err := one.parse(text)
+		if err != nil {
+			return nil, err
+		}
+		return func(o *supir.Options) { set(o); o.ControlStart = o.ControlEnd }, nil
+	}
+	return both
+}
+
+// options are what the command line asks for.
+func (f *optionFlags) options() (supir.Options, error) {
+	var o supir.Options
+	for _, flag := range f.flags {
+		if flag.apply != nil {
+			flag.apply(&o)
+		}
+	}
+	if size := cmp.Or(o.TileSize, 128); size > 0 && o.TileStride > size {
+		return o, usagef("", "--tile-stride %d: larger than --tile-size %d would leave gaps between windows", o.TileStride, size)
+	}
+	return o, nil
+}
+
+// flagOf is the flag that sets an option, or the option's own name.
+func flagOf(option string) string {
+	var f optionFlags
+	f.add(&cobra.Command{})
+	for _, flag := range f.flags {
+		if flag.option == option {
+			return "--" + flag.name
+		}
+	}
+	return option
+}
+
+// readLines reads a text file, without empty lines at its end.
+func readLines(name string) ([]string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	const most = 1 << 20
+	scanner := bufio.NewScanner(io.LimitReader(file, most))
+	var lines []string
+	for scanner.Scan() {
+		lines = append(lines, strings.TrimSpace(scanner.Text()))
+	}
+	for len(lines) > 0 && lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(lines) == 0 {
+		return nil, fmt.Errorf("%s: no captions in it", name)
+	}
+	return lines, nil
+}
+
+// size is a number of bytes for people.
+func size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }
+
+// weightFlags name the model.
+type weightFlags struct {
+	sdxl, supir string
+}
+
+func (f *weightFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.sdxl, "sdxl", "", "SDXL checkpoint, a .safetensors `FILE` (the embedded model)")
+	flags.StringVar(&f.supir, "supir", "", "SUPIR checkpoint, a .safetensors `FILE`")
+	inGroup(cmd, machineFlags, "sdxl", "supir")
+}
+
+// files are the weights to use.
+func (f *weightFlags) files() (files supir.Files, name string, err error) {
+	switch {
+	case f.sdxl == "" && f.supir == "":
+		return embeddedFiles(), "embedded", nil
+	case f.sdxl == "":
+		return files, "", usagef("a model is two files: add --sdxl FILE", "--supir without --sdxl")
+	case f.supir == "":
+		return files, "", usagef("a model is two files: add --supir FILE", "--sdxl without --supir")
+	}
+	return supir.Files{SDXL: f.sdxl, SUPIR: f.supir}, f.sdxl + " and " + f.supir, nil
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"image"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"supir"
+	"supir/photo"
+)
+
+// planOptions are what `supir plan` is asked to do.
+type planOptions struct {
+	streams
+	inputs  []string
+	weights weightFlags
+	flags   optionFlags
+	json    bool
+}
+
+func newPlan(io streams) *cobra.Command {
+	o := &planOptions{streams: io}
+	cmd := &cobra.Command{
+		Use:   "plan PICTURE...",
+		Short: "Tell what restoring a picture would take",
+		Long: `Tells at what size pictures would be worked on, in how many steps, and how much
+memory that takes, stage by stage, without restoring anything. It takes the
+flags of "supir restore" that matter for that.
+
+` + exitCodesHelp + ` Here 4 means that a
+picture would not fit.`,
+		Example: `  supir plan old.jpg --upscale 4
+  supir plan old.jpg --memory 6GiB --json`,
+		Args: pictures,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := exclude(cmd, "prompt", "tile-captions"); err != nil {
+				return err
+			}
+			o.inputs = args
+			return runPlan(o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.json, "json", false, "print one JSON object a picture")
+	cmd.Flags().SortFlags = false
+	o.flags.add(cmd)
+	o.weights.add(cmd)
+	return cmd
+}
+
+func runPlan(o *planOptions) error {
+	opts, err := o.flags.options()
+	if err != nil {
+		return err
+	}
+	files, _, err := o.weights.files()
+	if err != nil {
+		return err
+	}
+	var sizes []image.Point
+	for _, input := range o.inputs {
+		meta, err := photo.ReadMeta(input, photo.ReadOptions{})
+		if err != nil {
+			return err
+		}
+		sizes = append(sizes, image.Pt(meta.Width, meta.Height))
+	}
+	m, err := supir.New(files)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	tooLarge := 0
+	for i, input := range o.inputs {
+		p, err := m.Plan(sizes[i], opts)
+		if err != nil {
+			f := classify(err)
+			f.err = fmt.Errorf("%s: %w", show(input), f.err)
+			return f
+		}
+		if !fits(p) {
+			tooLarge++
+		}
+		if o.json {
+			err = planJSON(o.out, input, p)
+		} else {
+			err = planTable(o.out, input, sizes[i], p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if tooLarge > 0 {
+		return &failure{err: fmt.Errorf("%d of %d pictures would not fit into memory", tooLarge, len(o.inputs)), code: exitMemory,
+			hint: "use a smaller --upscale or --min-size, or give more with --memory"}
+	}
+	return nil
+}
+
+func fits(p *supir.Plan) bool { return p.Budget <= 0 || p.Peak <= p.Budget }
+
+func planJSON(w io.Writer, input string, p *supir.Plan) error {
+	type stage struct {
+		Stage   supir.Stage `json:"stage"`
+		Weights int64       `json:"weights"`
+		Working int64       `json:"working"`
+	}
+	stages := []stage{}
+	for _, s := range p.Stages {
+		stages = append(stages, stage(s))
+	}
+	return json.NewEncoder(w).Encode(struct {
+		Input      string  `json:"input"`
+		Width      int     `json:"width"`
+		Height     int     `json:"height"`
+		WorkWidth  int     `json:"work_width"`
+		WorkHeight int     `json:"work_height"`
+		Steps      int     `json:"steps"`
+		Windows    int     `json:"windows"`
+		Stages     []stage `json:"stages"` // bytes
+		Keep       bool    `json:"keep"`
+		Peak       int64   `json:"peak"`
+		Budget     int64   `json:"budget"`
+		Fits       bool    `json:"fits"`
+	}{input, p.Width, p.Height, p.WorkWidth, p.WorkHeight, p.Steps, p.Windows, stages, p.Keep, p.Peak, p.Budget, fits(p)})
+}
+
+func planTable(w io.Writer, input string, from image.Point, p *supir.Plan) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "%s\n", show(input))
+	fmt.Fprintf(t, "  picture\t%d×%d\n", from.X, from.Y)
+	fmt.Fprintf(t, "  worked on at\t%d×%d\n", p.WorkWidth, p.WorkHeight)
+	fmt.Fprintf(t, "  result\t%d×%d\n", p.Width, p.Height)
+	fmt.Fprintf(t, "  sampling\t%d steps of %d windows\n", p.Steps, p.Windows)
+	for _, s := range p.Stages {
+		fmt.Fprintf(t, "  memory, %s\t%s weights, %s working\n", s.Stage, size(s.Weights), size(s.Working))
+	}
+	verdict := "fits"
+	if !fits(p) {
+		verdict = "does not fit"
+	}
+	fmt.Fprintf(t, "  memory at most\t%s of %s: %s\n", size(p.Peak), size(p.Budget), verdict)
+	return t.Flush()
+}

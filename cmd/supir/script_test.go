@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"supir": main,
+		"exits": exits,
+	})
+}
+
+// exits CODE ARGS... runs supir, and fails unless it ends with that code.
+func exits() {
+	want, err := strconv.Atoi(os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	if code := run(context.Background(), os.Args[2:], systemStreams()); code != want {
+		fmt.Fprintf(os.Stderr, "exit code %d, want %d\n", code, want)
+		os.Exit(1)
+	}
+}
+
+// TestScripts runs testdata/script. Scripts have these commands of their own:
+//
+//	exits CODE ARGS...       run supir ARGS, which must end with CODE
+//	picture FILE [WxH]       make a picture, 48×32 by default
+//	model FOLDER             make sdxl.safetensors and supir.safetensors: a model
+//	                         with random weights that works at 64 pixels, 2 steps
+//	shorten FILE BYTES       keep the first bytes of a file
+//	dims FILE WxH            the file is a picture of this size
+//	events FILE EVENT...     the file's lines are JSON objects of these events,
+//	                         progress left out
+//	nofiles PATTERN          no file matches
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"picture": cmdPicture,
+			"model":   cmdModel,
+			"shorten": cmdShorten,
+			"dims":    cmdDims,
+			"events":  cmdEvents,
+			"nofiles": cmdNoFiles,
+		},
+	})
+}
+
+func cmdPicture(ts *testscript.TestScript, _ bool, args []string) {
+	w, h := 48, 32
+	if len(args) > 1 {
+		_, err := fmt.Sscanf(args[1], "%dx%d", &w, &h)
+		ts.Check(err)
+	}
+	var b bytes.Buffer
+	ts.Check(encodePicture(&b, filepath.Ext(args[0]), gradient(w, h)))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o666))
+}
+
+func encodePicture(w io.Writer, ext string, img image.Image) error {
+	switch strings.ToLower(ext) {
+	case ".jpg":
+		return jpeg.Encode(w, img, nil)
+	case ".gif":
+		frame := image.NewPaletted(img.Bounds(), color.Palette{color.Black, color.White})
+		return gif.EncodeAll(w, &gif.GIF{Image: []*image.Paletted{frame, frame}, Delay: []int{1, 1}})
+	}
+	return png.Encode(w, img)
+}
+
+func gradient(w, h int) image.Image {
+	img := image.NewRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		for x := range w {
+			img.Set(x, y, color.RGBA{uint8(255 * x / w), uint8(255 * y / h), 128, 255})
+		}
+	}
+	return img
+}
+
+func cmdModel(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(makeModel(ts.MkAbs(args[0])))
+}
+
+// makeModel makes a small model with random weights from the golden ones, which
+// lack only metadata.
+func makeModel(folder string) error {
+	wd, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o777); err != nil {
+		return err
+	}
+	metadata := map[string]string{"supir.clip_l.heads": "2", "supir.clip_g.heads": "2", "supir.min_size": "64", "supir.steps": "2"}
+	for _, name := range []string{"sdxl.safetensors", "supir.safetensors"} {
+		data, err := os.ReadFile(filepath.Join(wd, "..", "..", "testdata", "golden", name))
+		if err != nil {
+			return err
+		}
+		n := binary.LittleEndian.Uint64(data)
+		var header map[string]any
+		if err := json.Unmarshal(data[8:8+n], &header); err != nil {
+			return err
+		}
+		header["__metadata__"] = metadata
+		text, err := json.Marshal(header)
+		if err != nil {
+			return err
+		}
+		text = append(text, bytes.Repeat([]byte{' '}, -len(text)&7)...)
+		out := binary.LittleEndian.AppendUint64(nil, uint64(len(text)))
+		out = append(append(out, text...), data[8+n:]...)
+		if err := os.WriteFile(filepath.Join(folder, name), out, 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func cmdShorten(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), n))
+}
+
+func cmdDims(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer f.Close()
+	c, _, err := image.DecodeConfig(f)
+	ts.Check(err)
+	if got := fmt.Sprintf("%dx%d", c.Width, c.Height); got != args[1] {
+		ts.Fatalf("%s is %s, want %s", args[0], got, args[1])
+	}
+}
+
+func cmdEvents(ts *testscript.TestScript, _ bool, args []string) {
+	var got []string
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		var e struct{ Event string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			ts.Fatalf("%v: %s", err, line)
+		}
+		if e.Event != "progress" {
+			got = append(got, e.Event)
+		}
+	}
+	if !slices.Equal(got, args[1:]) {
+		ts.Fatalf("events %v, want %v", got, args[1:])
+	}
+}
+
+func cmdNoFiles(ts *testscript.TestScript, _ bool, args []string) {
+	for _, pattern := range args {
+		names, err := filepath.Glob(ts.MkAbs(pattern))
+		ts.Check(err)
+		if len(names) > 0 {
+			ts.Fatalf("there is %v", names)
+		}
+	}
+}

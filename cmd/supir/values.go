@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// A textValue is a flag for a text: see text.
+type textValue struct {
+	target *string
+	kind   string
+	words  []string
+}
+
+// String is the text; part of pflag.Value.
+func (v *textValue) String() string {
+	if v.target == nil {
+		return ""
+	}
+	return *v.target
+}
+
+// Type names the value in help; part of pflag.Value.
+func (v *textValue) Type() string { return v.kind }
+
+// Set takes a value; part of pflag.Value.
+func (v *textValue) Set(s string) error {
+	if s == "" {
+		return errors.New("must not be empty")
+	}
+	if v.words != nil {
+		if s = strings.ToLower(s); !slices.Contains(v.words, s) {
+			return fmt.Errorf("must be %s", list(v.words))
+		}
+	}
+	*v.target = s
+	return nil
+}
+
+// text is a flag for a text that is not empty and, if words are given, one of
+// them.
+func text(target *string, kind string, words ...string) *textValue {
+	return &textValue{target, kind, words}
+}
+
+// An intValue is a flag for a whole number within bounds.
+type intValue struct {
+	target      *int
+	least, most int
+}
+
+// String is the number; part of pflag.Value.
+func (v *intValue) String() string { return "" }
+
+// Type names the value in help; part of pflag.Value.
+func (v *intValue) Type() string { return "N" }
+
+// Set takes a value; part of pflag.Value.
+func (v *intValue) Set(s string) error {
+	i, err := strconv.Atoi(s)
+	if err != nil || i < v.least || i > v.most {
+		return fmt.Errorf("must be a whole number in %d to %d", v.least, v.most)
+	}
+	*v.target = i
+	return nil
+}
+
+// show is a file's name for people: as it is, unless it would disturb a
+// terminal.
+func show(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
+}
