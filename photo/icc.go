@@ -138,7 +138,7 @@ func parseCurve(tag []byte) (curve, bool) {
 	switch string(tag[:4]) {
 	case "curv":
 		n := uint64(binary.BigEndian.Uint32(tag[8:]))
-		if 2*n > uint64(len(tag)-12) {
+		if 2*n > uint64(len(tag)-12) || n > 1<<16 {
 			return nil, false
 		}
 		switch n {

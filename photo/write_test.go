@@ -349,3 +349,22 @@ func (d *fullDisk) Write(b []byte) (int, error) {
 	d.left -= len(b)
 	return len(b), nil
 }
+
+// TIFF requires a resolution, and no tag twice.
+func TestWriteTIFFResolution(t *testing.T) {
+	for _, ids := range [][]uint16{nil, {tagXResolution}, {tagYResolution, tagResolutionUnit}, {tagXResolution, tagYResolution, tagResolutionUnit}} {
+		e := exifTags{bo: byteOrders[0], main: []tag{{271, typeASCII, 4, []byte("Cam\x00")}}}
+		for _, id := range ids {
+			e.main = append(e.main, tag{id, typeRational, 1, []byte{44, 1, 0, 0, 1, 0, 0, 0}})
+		}
+		p := samplePhotos(2, 2)["rgb8"]
+		p.Meta.EXIF = e.appendTo(newHeader(e.bo, 8), 8, nil)
+		var buf bytes.Buffer
+		require.NoError(t, Encode(&buf, p, WriteOptions{Format: TIFF}))
+		got, err := Decode(&buf, ReadOptions{})
+		require.NoError(t, err)
+		tags, ok := readEXIFTags(got.Meta.EXIF)
+		require.True(t, ok)
+		require.Len(t, tags.main, 4)
+	}
+}

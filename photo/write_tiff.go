@@ -7,6 +7,7 @@ import (
 	"errors"
 	"image"
 	"io"
+	"slices"
 )
 
 // encodeTIFF writes a photo as strips of rows, each compressed (Deflate, with
@@ -103,13 +104,22 @@ func encodeTIFF(w io.Writer, p *Photo) error {
 	return nil
 }
 
-// addResolution adds the resolution that TIFF requires: none in particular.
+// addResolution makes sure of the resolution that TIFF requires, which is
+// none in particular if it is not there or not all of it.
 func (e *exifTags) addResolution() {
+	isResolution := func(t tag) bool {
+		return t.id == tagXResolution || t.id == tagYResolution || t.id == tagResolutionUnit
+	}
+	n := 0
 	for _, t := range e.main {
-		if t.id == tagXResolution {
-			return
+		if isResolution(t) {
+			n++
 		}
 	}
+	if n == 3 {
+		return
+	}
+	e.main = slices.DeleteFunc(e.main, isResolution)
 	one := e.bo.AppendUint32(e.bo.AppendUint32(nil, 1), 1)
 	e.main = append(e.main, tag{tagXResolution, typeRational, 1, one}, tag{tagYResolution, typeRational, 1, one},
 		numberTag(e.bo, tagResolutionUnit, 1))
