@@ -52,11 +52,15 @@ func openNetworks(files Files) (n *networks, err error) {
 	if n.set, err = openSet(files); err != nil {
 		return nil, err
 	}
+	set := n.set
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.set.Close())
+			err = errors.Join(err, set.Close())
 		}
 	}()
+	if err := n.set.CheckRoles(weights.SDXL, weights.SUPIR); err != nil {
+		return nil, err
+	}
 	var r weights.Report
 	n.vae.Load(n.set, &r)
 	n.clipL.Load(n.set, &r)
@@ -64,7 +68,7 @@ func openNetworks(files Files) (n *networks, err error) {
 	n.diffusion.fill(n.set, &r)
 	n.set.Unexpected(&r, unetPrefix, adaptorPrefix)
 	if err := r.Err(); err != nil {
-		return nil, explainSwap(n.set, files, err)
+		return nil, err
 	}
 	n.check(&r)
 	if err := r.Err(); err != nil {
@@ -106,30 +110,6 @@ func (n *networks) check(r *weights.Report) {
 	}
 	same("length of a prompt", n.clipL.Length(), n.bigG.Length())
 	same("channels of a picture", n.vae.Encoder.ConvIn.In(), 3)
-}
-
-// explainSwap says so if the two files stand in each other's place, or are two
-// of a kind.
-func explainSwap(set *weights.Set, files Files, err error) error {
-	adaptorIn := map[string]bool{}
-	unetIn := map[string]bool{}
-	for t := range set.Tensors() {
-		switch {
-		case strings.HasPrefix(t.Name, adaptorPrefix+"."):
-			adaptorIn[t.File] = true
-		case strings.HasPrefix(t.Name, unetPrefix+".input_blocks."):
-			unetIn[t.File] = true
-		}
-	}
-	switch {
-	case adaptorIn[files.SDXL] && unetIn[files.SUPIR]:
-		return fmt.Errorf("the two files are swapped: %s is a SUPIR file, %s an SDXL file", files.SDXL, files.SUPIR)
-	case len(adaptorIn) == 0 && len(unetIn) > 0:
-		return fmt.Errorf("%s is no SUPIR file (it has no %s.…): %w", files.SUPIR, adaptorPrefix, err)
-	case len(unetIn) == 0 && len(adaptorIn) > 0:
-		return fmt.Errorf("%s is no SDXL file (it has no %s.input_blocks.…): %w", files.SDXL, unetPrefix, err)
-	}
-	return err
 }
 
 func (n *networks) openTokenizer() (*clip.Tokenizer, error) {
@@ -185,16 +165,24 @@ type machine struct {
 // A stage is a set of networks that is loaded onto the device together.
 type stage struct{ params *nn.Params }
 
-// open makes the machine ready; what is loaded for other settings goes.
-func (m *machine) open(device string, threads int, precision nn.Precision, keep bool) (err error) {
-	if m.engine != nil && (m.device != device || m.threads != threads || m.precision != precision) {
+// open makes the machine ready; what is loaded on another device goes.
+func (m *machine) open(device string, threads int) (err error) {
+	if m.engine != nil && (m.device != device || m.threads != threads) {
 		m.close()
 	}
-	m.device, m.threads, m.precision, m.keep = device, threads, precision, keep
 	if m.engine == nil {
+		m.device, m.threads = device, threads
 		m.engine, err = nn.Open(device, threads)
 	}
 	return err
+}
+
+// hold says how weights are kept, and whether they stay loaded between calls.
+func (m *machine) hold(precision nn.Precision, keep bool) {
+	if m.precision != precision {
+		m.release()
+	}
+	m.precision, m.keep = precision, keep
 }
 
 // build loads a stage's networks, unless they are loaded, and builds a program
@@ -216,11 +204,16 @@ func (m *machine) done(st *stage) {
 	}
 }
 
-func (m *machine) close() {
+// release frees all weights.
+func (m *machine) release() {
 	m.keep = false
 	for _, st := range []*stage{&m.text, &m.vae, &m.diffusion} {
 		m.done(st)
 	}
+}
+
+func (m *machine) close() {
+	m.release()
 	m.engine.Close()
 	m.engine = nil
 }

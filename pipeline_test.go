@@ -48,7 +48,8 @@ func TestGoldenPipeline(t *testing.T) {
 		t.Run(device.Name, func(t *testing.T) {
 			model := goldenModel(t)
 			n, m := model.networks, &model.machine
-			require.NoError(t, m.open(device.Name, 0, nn.F32, true))
+			require.NoError(t, m.open(device.Name, 0))
+			m.hold(nn.F32, true)
 			equal := func(name string, got []float32) {
 				t.Helper()
 				_, want := golden.Tensor(t, name)
@@ -151,7 +152,8 @@ func TestGoldenSamplers(t *testing.T) {
 	require.NotEmpty(t, runs)
 	golden := goldentest.Open(t, "samplers.safetensors")
 	model := goldenModel(t)
-	require.NoError(t, model.machine.open("cpu", 0, nn.F32, true))
+	require.NoError(t, model.machine.open("cpu", 0))
+	model.machine.hold(nn.F32, true)
 	for name, run := range runs {
 		t.Run(name, func(t *testing.T) {
 			shape, lq := golden.Tensor(t, name+".z_lq")

@@ -85,11 +85,10 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 		p.precision = nn.F32
 	}
 
-	engine, err := nn.Open(set.Device, set.Threads)
-	if err != nil {
+	if err := m.machine.open(set.Device, set.Threads); err != nil {
 		return nil, err
 	}
-	defer engine.Close()
+	engine := m.machine.engine
 	measure := func(stage Stage, networks []any, programs ...func(g *nn.Graph)) error {
 		s := StagePlan{Stage: stage, Weights: nn.WeightBytes(p.precision, networks...)}
 		params, err := engine.Describe(p.precision, networks...)

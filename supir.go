@@ -88,9 +88,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (*Re
 	if err := plan.fits(); err != nil {
 		return nil, err
 	}
-	if err := m.machine.open(set.Device, set.Threads, plan.precision, plan.Keep); err != nil {
-		return nil, err
-	}
+	m.machine.hold(plan.precision, plan.Keep)
 	track := newTracker(set.Progress)
 	in := photo.From(img)
 	work := photo.Resize(in.Image, z.workW, z.workH, photo.Bicubic)
