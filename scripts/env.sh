@@ -13,7 +13,7 @@
 #   SUPIR_GGML_MIN,    the oldest versions that supir works with.
 #   SUPIR_ONEDNN_MIN
 
-SUPIR_GGML_MIN=0.9   # the first release numbered by its API, with conv_2d_direct
+SUPIR_GGML_MIN=0.22  # 0.21 has no ggml_prec_set_acc
 SUPIR_ONEDNN_MIN=304 # 3.4, as major*100+minor
 export SUPIR_GGML_MIN SUPIR_ONEDNN_MIN
 

@@ -340,6 +340,9 @@ setup_pacman() { # MSYS2, in the shell of one of its environments (UCRT64)
 # ----------------------------------------------------------------------------
 
 check_go
+if [ -n "${GGML_DIR:-}" ] && have pkg-config && ! has_ggml; then
+	fail "the ggml in $GGML_DIR is $(pkg-config --modversion ggml); supir wants $SUPIR_GGML_MIN or newer"
+fi
 before=$(missing)
 case $(uname -s) in
 Darwin)
