@@ -48,10 +48,10 @@ func (f Filter) support() float64 {
 	return 2
 }
 
-// Resize returns img scaled to w x h pixels. Sizes below 1 count as 1; The
-// result shares img's pixels if it has that size already. When shrinking, the kernel
-// is widened by the factor of shrinking, which keeps fine patterns from
-// turning into coarse ones.
+// Resize returns img scaled to w x h pixels. Sizes below 1 count as 1. The
+// result shares img's pixels if that has the size already. When shrinking,
+// the kernel is widened by the factor of shrinking, which keeps fine patterns
+// from turning into coarse ones.
 //
 // The result has img's type for image.Gray, Gray16, Alpha, Alpha16, NRGBA and
 // NRGBA64, and the nearest of [Photo.Image]'s types for any other, without
@@ -59,11 +59,10 @@ func (f Filter) support() float64 {
 // why a [Photo] keeps colours and alpha apart.
 //
 // The horizontal pass comes first, and each pass rounds and clamps to the
-// samples' range. This is also what Pillow does: with 8 bits a sample, the
-// results are its, to the bit where its are computed without vector
-// instructions. Networks trained on pictures that were resized so see the
-// same here. (Neither golang.org/x/image/draw, whose kernels keep 16 bits
-// between passes and premultiply, nor other Go libraries promise that.)
+// samples' range. With 8 bits a sample the results are, to the bit, those of
+// Pillow (whose latest versions start with the cheaper pass), by which the
+// networks' training pictures were resized. Other Go libraries, such as
+// golang.org/x/image/draw, keep more bits between the passes.
 func Resize(img image.Image, w, h int, f Filter) image.Image {
 	w, h = max(w, 1), max(h, 1)
 	r, b := image.Rect(0, 0, w, h), img.Bounds()
