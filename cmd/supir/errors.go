@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"io/fs"
+	"math"
 	"strings"
 
 	"supir"
@@ -84,18 +87,46 @@ func weightsHint(e *supir.WeightsError) string {
 	return "--sdxl takes an SDXL checkpoint, --supir a SUPIR one (v0Q or v0F), as .safetensors files; damaged ones must be downloaded again"
 }
 
+// memoryHint is the hint for a picture that was not tried with less.
 func memoryHint(p supir.Plan) string {
 	hint := "use a smaller --upscale or --min-size"
-	var weights, working int64
 	for _, s := range p.Stages {
-		if s.Weights+s.Working > weights+working {
-			weights, working = s.Weights, s.Working
+		if s.Weights > p.Budget {
+			hint = fmt.Sprintf("the weights of one stage (%s) alone take %s", s.Stage, size(s.Weights))
 		}
 	}
-	if weights > p.Budget {
-		hint = "the weights alone of one stage take " + size(weights)
-	}
 	return hint + ", or give more with --memory, if the machine has more; `supir plan` tells what a picture takes"
+}
+
+// whatFits looks for settings with which a picture fits into memory, and says
+// how to ask for them; "" if it finds none.
+func whatFits(m *supir.Model, picture image.Point, opts supir.Options, plan supir.Plan) string {
+	const align, tries = 64, 8
+	short := float64(min(picture.X, picture.Y))
+	upscale := cmp.Or(opts.Upscale, 1)
+	side := min(plan.WorkWidth, plan.WorkHeight)
+	for range tries {
+		side = side * 4 / 5 / align * align
+		if side < align {
+			return ""
+		}
+		less, how := opts, []string(nil)
+		if short*upscale > float64(side) {
+			less.Upscale = math.Floor(100*float64(side)/short) / 100
+			how = append(how, fmt.Sprintf("--upscale %v", less.Upscale))
+		}
+		if less.MinSize >= 0 && (len(how) == 0 || less.MinSize == 0 || less.MinSize > side) {
+			less.MinSize = side
+			how = append(how, fmt.Sprintf("--min-size %d", side))
+		}
+		if less.Upscale < 0 || len(how) == 0 {
+			return ""
+		}
+		if p, err := m.Plan(picture, less); err == nil && fits(p) {
+			return strings.Join(how, " ")
+		}
+	}
+	return ""
 }
 
 func pictureHint(err error) string {

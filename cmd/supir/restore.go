@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -183,6 +184,11 @@ func (o *restoreOptions) restoreOne(ctx context.Context, m *supir.Model, j *job,
 	if err != nil {
 		f := classify(err)
 		f.err = fmt.Errorf("%s: %w", show(j.input), f.err)
+		if memory := (*supir.MemoryError)(nil); errors.As(err, &memory) {
+			if how := whatFits(m, in.Image.Bounds().Size(), opts, memory.Plan); how != "" {
+				f.hint = how + " would fit, or give more with --memory, if the machine has more"
+			}
+		}
 		return nil, f
 	}
 	write := photo.WriteOptions{Quality: o.quality, Overwrite: o.overwrite}
