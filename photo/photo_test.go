@@ -54,3 +54,21 @@ func TestLosses(t *testing.T) {
 	require.Empty(t, p.Losses(TIFF))
 	require.Empty(t, samplePhotos(2, 2)["grey8"].Losses(JPEG))
 }
+
+func TestFromWhole(t *testing.T) {
+	for kind, p := range samplePhotos(9, 7) {
+		whole := p.Whole()
+		q := From(whole)
+		require.Equal(t, p.Meta.Depth, q.Meta.Depth, kind)
+		require.Equal(t, p.Alpha != nil, q.Meta.HasAlpha, kind)
+		require.Equal(t, [2]int{9, 7}, [2]int{q.Meta.Width, q.Meta.Height})
+		if p.Alpha == nil {
+			require.Same(t, p.Image, whole)
+			require.Equal(t, p.Image, q.Image)
+			require.Equal(t, p.Meta.Grey, q.Meta.Grey)
+			continue
+		}
+		require.Equal(t, p.Alpha, q.Alpha)
+		require.Equal(t, whole, p.Whole(), "From changed its picture")
+	}
+}

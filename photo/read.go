@@ -23,7 +23,7 @@ import (
 type ReadOptions struct {
 	// MaxPixels is the most pixels a picture may have, width times height. 0
 	// means 16384x16384. A pixel takes 4 bytes of memory, 8 with 16 bits a
-	// sample, and up to three times that while a file is decoded.
+	// sample, and up to five times that while a file is decoded.
 	MaxPixels int64
 	// MaxBytes is the most bytes a file may have. 0 means 2 GiB.
 	MaxBytes int64
