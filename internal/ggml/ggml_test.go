@@ -57,7 +57,6 @@ func TestMulMat(t *testing.T) {
 		s, err := NewSched([]*Backend{cpu}, 64)
 		require.NoError(t, err)
 		defer s.Close()
-		require.Positive(t, s.ReserveSize(g)[0])
 		require.NoError(t, s.Alloc(g))
 		for _, scale := range []float32{1, 2} {
 			a.SetFloat32([]float32{1, 2, 3, 4})
@@ -72,6 +71,21 @@ func TestMulMat(t *testing.T) {
 		cpu.Close()
 	}()
 	require.Equal(t, before, Live())
+}
+
+// TestReserveSize measures a graph, which spoils it and its scheduler for Alloc.
+func TestReserveSize(t *testing.T) {
+	cpu := open(t, CPU)
+	ctx := NewContext(16)
+	defer ctx.Close()
+	g := ctx.NewGraph(16)
+	g.Expand(ctx.Silu(ctx.Silu(ctx.New(F32, 1024))))
+	s, err := NewSched([]*Backend{cpu}, 16)
+	require.NoError(t, err)
+	defer s.Close()
+	require.GreaterOrEqual(t, s.ReserveSize(g)[0], int64(4096))
+	require.Zero(t, s.Size(), "nothing is allocated")
+	require.Panics(t, func() { s.Alloc(g) })
 }
 
 func TestAbort(t *testing.T) {

@@ -82,6 +82,7 @@ func (g *Graph) Node(i int) Tensor { return Tensor{C.ggml_graph_node(g.c, C.int(
 type Sched struct {
 	c        C.ggml_backend_sched_t
 	backends []*Backend
+	used     bool // by ReserveSize or Alloc
 }
 
 // NewSched makes a scheduler for graphs of at most so many nodes; the last
@@ -103,8 +104,10 @@ func NewSched(backends []*Backend, nodes int) (*Sched, error) {
 }
 
 // ReserveSize is the memory in bytes that Alloc would take for g, per backend,
-// without taking it.
+// without taking it. Neither the graph, which cutting it between backends has
+// changed, nor the scheduler is good for Alloc after it.
 func (s *Sched) ReserveSize(g *Graph) []int64 {
+	s.used = true
 	sizes := make([]C.size_t, len(s.backends))
 	C.ggml_backend_sched_reserve_size(s.c, g.c, &sizes[0])
 	out := make([]int64, len(sizes))
@@ -118,7 +121,9 @@ func (s *Sched) ReserveSize(g *Graph) []int64 {
 // Alloc takes the memory for g's intermediate results. One scheduler serves one
 // graph, which may then be computed many times.
 func (s *Sched) Alloc(g *Graph) error {
-	if !C.ggml_backend_sched_reserve(s.c, g.c) || !C.ggml_backend_sched_alloc_graph(s.c, g.c) {
+	need(!s.used, "alloc", "the scheduler has been used for another graph, or for ReserveSize")
+	s.used = true
+	if !C.ggml_backend_sched_alloc_graph(s.c, g.c) {
 		return &MemoryError{What: "a graph's intermediate results"}
 	}
 	return nil

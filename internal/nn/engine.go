@@ -153,12 +153,11 @@ func open(d ggml.Device, threads int, extra []ggml.Device) (*Engine, error) {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	e := &Engine{device: d, abort: ggml.NewAbortFlag()}
 	cpu, err := pick("cpu")
 	if err != nil {
-		e.Close()
 		return nil, err
 	}
+	e := &Engine{device: d, abort: ggml.NewAbortFlag()}
 	wanted := append(slices.Clone(extra), d)
 	if d.Type() != ggml.CPU {
 		wanted = append(wanted, cpu)

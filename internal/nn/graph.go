@@ -493,10 +493,17 @@ func (g *Graph) GEGLU(x Tokens) Tokens {
 }
 
 // Attention is softmax(q·kᵀ/√d)·v of heads of d features each, d = C/heads, over
-// a batch; causal hides later tokens.
+// a batch; causal hides later tokens. One k and v may serve a whole batch of q.
 func (g *Graph) Attention(q, k, v Tokens, heads int, causal bool) Tokens {
-	if heads <= 0 || q.C%heads != 0 || k.C != q.C || v.C != q.C || k.T != v.T || k.N != v.N || q.N != k.N && k.N != 1 {
+	if heads <= 0 || q.C%heads != 0 || k.C != q.C || v.C != q.C || k.T != v.T || k.N != v.N || q.N != k.N && (k.N != 1 || causal) {
 		failf("attention of %v, %v, %v in %d heads", q, k, v, heads)
 	}
-	return g.low.attention(g, q, k, v, heads, causal, float32(1/math.Sqrt(float64(q.C/heads))))
+	scale := float32(1 / math.Sqrt(float64(q.C/heads)))
+	if q.N != k.N { // queries of several batches on the same tokens are but more queries
+		tokens, n := q.T, q.N
+		q.t, q.T, q.N = g.ctx.Reshape(q.t, int64(q.C), int64(tokens*n), 1, 1), tokens*n, 1
+		y := g.low.attention(g, q, k, v, heads, false, scale)
+		return Tokens{t: g.ctx.Reshape(y.t, int64(y.C), int64(tokens), int64(n), 1), C: y.C, T: tokens, N: n}
+	}
+	return g.low.attention(g, q, k, v, heads, causal, scale)
 }

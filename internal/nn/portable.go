@@ -77,6 +77,11 @@ func (p *portable) groupNorm(g *Graph, x Map, weight, bias *weights.Tensor, grou
 	return x
 }
 
+// headroom is by what convolutions in F32 are scaled down within: graphics
+// drivers round even F32 factors to F16, which ends at 65504, and an
+// autoencoder's activations go beyond. A power of two costs no precision.
+const headroom = 64
+
 // conv2D unfolds the pixels under the kernel and multiplies them with it, in
 // strips of output rows where that would take more than p.scratch.
 func (p *portable) conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride int, pad Padding) Map {
@@ -88,6 +93,10 @@ func (p *portable) conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride 
 	case k.Type() != ggml.F32:
 		k = g.ctx.Cast(k, ggml.F32)
 	}
+	scaled := typ == ggml.F32 && !p.cpu
+	if scaled {
+		x.t = g.ctx.Scale(x.t, 1.0/headroom)
+	}
 	kw, kh, out := int(k.NE(0)), int(k.NE(1)), int(k.NE(3))
 	h := (x.H+pad.Top+pad.Bottom-kh)/stride + 1
 	w := (x.W+pad.Left+pad.Right-kw)/stride + 1
@@ -96,7 +105,7 @@ func (p *portable) conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride 
 	symmetric := pad.Left == pad.Right && pad.Top == pad.Bottom
 	if rows == h && symmetric {
 		t := p.product(g, x.t, k, [2]int{stride, stride}, [2]int{pad.Left, pad.Top}, typ)
-		return p.biased(g, Map{t: t, C: out, H: h, W: w, N: x.N}, bias)
+		return p.finish(g, Map{t: t, C: out, H: h, W: w, N: x.N}, bias, scaled)
 	}
 	padded := x.t
 	if pad != (Padding{}) {
@@ -106,9 +115,12 @@ func (p *portable) conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride 
 	for y := 0; y < h; y += rows {
 		n := min(rows, h-y)
 		in := g.ctx.View(padded, [4]int64{padded.NE(0), int64((n-1)*stride + kh), padded.NE(2), padded.NE(3)}, int64(y*stride)*padded.NB(1))
+		if !p.cpu { // which is able to unfold a view
+			in = g.ctx.Cont(in)
+		}
 		strips = append(strips, p.product(g, in, k, [2]int{stride, stride}, [2]int{}, typ))
 	}
-	return p.biased(g, Map{t: join(g, strips, 1), C: out, H: h, W: w, N: x.N}, bias)
+	return p.finish(g, Map{t: join(g, strips, 1), C: out, H: h, W: w, N: x.N}, bias, scaled)
 }
 
 // product is one convolution without bias: [W H C N] gives [W' H' O N].
@@ -123,7 +135,11 @@ func (p *portable) product(g *Graph, x, k ggml.Tensor, stride, pad [2]int, typ g
 	return g.ctx.Reshape(y, w, h, k.NE(3), n)
 }
 
-func (p *portable) biased(g *Graph, x Map, bias *weights.Tensor) Map {
+// finish undoes the scaling and adds the bias.
+func (p *portable) finish(g *Graph, x Map, bias *weights.Tensor, scaled bool) Map {
+	if scaled {
+		x.t = g.ctx.Scale(x.t, headroom)
+	}
 	if bias != nil {
 		x.t = g.ctx.Add(x.t, perChannel(g, bias))
 	}
