@@ -49,6 +49,7 @@ func exits() {
 //	                         with random weights that works at 64 pixels, 2 steps
 //	shorten FILE BYTES       keep the first bytes of a file
 //	dims FILE WxH            the file is a picture of this size
+//	alike FILE FILE          two pictures differ by about 2 of 255 levels at most
 //	events FILE EVENT...     the file's lines are JSON objects of these events,
 //	                         progress left out
 //	nofiles PATTERN          no file matches
@@ -60,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"model":   cmdModel,
 			"shorten": cmdShorten,
 			"dims":    cmdDims,
+			"alike":   cmdAlike,
 			"events":  cmdEvents,
 			"nofiles": cmdNoFiles,
 		},
@@ -152,6 +154,33 @@ func cmdDims(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	if got := fmt.Sprintf("%dx%d", c.Width, c.Height); got != args[1] {
 		ts.Fatalf("%s is %s, want %s", args[0], got, args[1])
+	}
+}
+
+// cmdAlike allows for a helper of the CPU, such as BLAS, that is used in one run
+// and not in another: it adds in another order.
+func cmdAlike(ts *testscript.TestScript, _ bool, args []string) {
+	const most = 2 * 257
+	var imgs [2]image.Image
+	for i := range imgs {
+		f, err := os.Open(ts.MkAbs(args[i]))
+		ts.Check(err)
+		defer f.Close()
+		imgs[i], _, err = image.Decode(f)
+		ts.Check(err)
+	}
+	b := imgs[0].Bounds()
+	if b != imgs[1].Bounds() {
+		ts.Fatalf("sizes %v and %v", b, imgs[1].Bounds())
+	}
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			r, g, bl, _ := imgs[0].At(x, y).RGBA()
+			r2, g2, bl2, _ := imgs[1].At(x, y).RGBA()
+			if d := max(r, r2) - min(r, r2) + max(g, g2) - min(g, g2) + max(bl, bl2) - min(bl, bl2); d > 3*most {
+				ts.Fatalf("%d,%d: %v and %v", x, y, imgs[0].At(x, y), imgs[1].At(x, y))
+			}
+		}
 	}
 }
 
