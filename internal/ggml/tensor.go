@@ -3,6 +3,11 @@ package ggml
 /*
 #include <stdlib.h>
 #include <ggml.h>
+
+static struct ggml_tensor * supir_custom(struct ggml_context * ctx, void * fn, void * data, struct ggml_tensor ** args, int n) {
+	const int64_t * ne = args[0]->ne;
+	return ggml_custom_4d(ctx, GGML_TYPE_F32, ne[0], ne[1], ne[2], ne[3], args, n, (ggml_custom_op_t) fn, GGML_N_TASKS_MAX, data);
+}
 */
 import "C"
 
@@ -42,6 +47,9 @@ func (t Tensor) Bytes() int64 { return int64(C.ggml_nbytes(t.c)) }
 
 // Contiguous says whether the elements lie in memory in order, without gaps.
 func (t Tensor) Contiguous() bool { return bool(C.ggml_is_contiguous(t.c)) }
+
+// View says whether the data are part of another tensor's.
+func (t Tensor) View() bool { return t.c.view_src != nil }
 
 // Op is the name of the operation that makes the tensor.
 func (t Tensor) Op() string { return C.GoString(C.ggml_op_desc(t.c)) }
@@ -150,6 +158,18 @@ func (ctx *Context) SoftMaxExt(a, mask Tensor, scale float32) Tensor {
 			"soft_max", "%v with mask %v", a, mask)
 	}
 	return ctx.wrap(C.ggml_soft_max_ext(ctx.c, a.c, mask.c, C.float(scale), 0))
+}
+
+// Custom is an F32 tensor of a's shape that fn, a ggml_custom_op_t in C, computes
+// from contiguous F32 operands with all threads of a CPU. data must live as long
+// as the graph.
+func (ctx *Context) Custom(fn, data unsafe.Pointer, a Tensor, more ...Tensor) Tensor {
+	var args [4]*C.struct_ggml_tensor
+	for i, t := range append([]Tensor{a}, more...) {
+		need(t.Type() == F32 && t.Contiguous() && i < len(args), "custom", "operand %d, %v", i, t)
+		args[i] = t.c
+	}
+	return ctx.wrap(C.supir_custom(ctx.c, fn, data, &args[0], C.int(1+len(more))))
 }
 
 // Silu is a·sigmoid(a).

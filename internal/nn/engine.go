@@ -16,8 +16,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"supir/internal/ggml"
 )
@@ -172,8 +170,18 @@ func open(d ggml.Device, threads int, extra []ggml.Device) (*Engine, error) {
 		b.SetAbort(e.abort)
 		e.backends = append(e.backends, b)
 	}
-	e.low = &portable{cpu: d.Type() == ggml.CPU, scratch: scratchBytes}
+	e.low = lower(d)
 	return e, nil
+}
+
+// lower chooses the lowering for a device. SUPIR_ENGINE=ggml in the environment
+// asks for ggml's own operators alone.
+func lower(d ggml.Device) lowering {
+	p := portable{cpu: d.Type() == ggml.CPU, scratch: scratchBytes}
+	if p.cpu && os.Getenv("SUPIR_ENGINE") != "ggml" {
+		return &native{p}
+	}
+	return &p
 }
 
 // Close frees the device. It may be repeated.
@@ -200,86 +208,20 @@ func (e *Engine) home() *ggml.Backend {
 }
 
 // stopWith makes the computation under way stop soon when ctx ends; the
-// function returned ends that.
+// function returned ends that, and leaves nothing behind that could stop the
+// next one.
 func (e *Engine) stopWith(ctx context.Context) (end func()) {
 	e.abort.Set(false)
-	stop := context.AfterFunc(ctx, func() { e.abort.Set(true) })
-	return func() { stop() }
-}
-
-// Helpers are the names of the devices that help the CPU where it computes.
-func Helpers() []string {
-	var names []string
-	for _, d := range helpers() {
-		names = append(names, d.Name())
-	}
-	return names
-}
-
-// helpers are the devices, such as BLAS, that multiply matrices faster than
-// ggml's own CPU kernels do: a BLAS may be the slow reference one, so the two
-// are timed once, on a product that takes a few milliseconds.
-var helpers = sync.OnceValue(func() []ggml.Device {
-	cpu, err := pick("cpu")
-	if err != nil {
-		return nil
-	}
-	var out []ggml.Device
-	for _, d := range ggml.Devices() {
-		if d.Type() == ggml.Accel && productTime(d, cpu) < productTime(cpu) {
-			out = append(out, d)
+	set := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		e.abort.Set(true)
+		close(set)
+	})
+	return func() {
+		if !stop() {
+			<-set
 		}
 	}
-	return out
-})
-
-// productTime is the shortest of a few times for a 512×512×512 product.
-func productTime(devices ...ggml.Device) time.Duration {
-	const n = 512
-	best := time.Duration(1<<63 - 1)
-	var backends []*ggml.Backend
-	for _, d := range devices {
-		b, err := d.Open()
-		if err != nil {
-			return best
-		}
-		defer b.Close()
-		b.SetThreads(runtime.GOMAXPROCS(0))
-		backends = append(backends, b)
-	}
-	leaves, nodes := ggml.NewContext(4), ggml.NewContext(16)
-	defer leaves.Close()
-	defer nodes.Close()
-	a, b := leaves.New(ggml.F32, n, n), leaves.New(ggml.F32, n, n)
-	buf, err := backends[len(backends)-1].Alloc(leaves)
-	if err != nil {
-		return best
-	}
-	defer buf.Close()
-	data := make([]float32, n*n)
-	for i := range data {
-		data[i] = float32(i%31) / 31
-	}
-	a.SetFloat32(data)
-	b.SetFloat32(data)
-	g := nodes.NewGraph(16)
-	g.Expand(nodes.MulMat(a, b))
-	s, err := ggml.NewSched(backends, 16)
-	if err != nil {
-		return best
-	}
-	defer s.Close()
-	if s.Alloc(g) != nil {
-		return best
-	}
-	for range 4 {
-		start := time.Now()
-		if s.Compute(g) != nil {
-			return best
-		}
-		best = min(best, time.Since(start))
-	}
-	return best
 }
 
 // recovered turns the panics that building or allocating a graph may raise into

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"supir/csrc"
 	"supir/internal/ggml"
 	"supir/internal/weights"
 )
@@ -58,6 +59,7 @@ type Graph struct {
 	tap     func(name string) bool
 	masks   map[[3]int]ggml.Tensor
 	fills   []fill
+	ops     []*csrc.Op
 }
 
 // A fill is a constant of the graph, set once its memory exists.
@@ -78,6 +80,7 @@ type Program struct {
 	inputs  map[string]ggml.Tensor
 	outputs map[string]ggml.Tensor
 	fills   []fill
+	ops     []*csrc.Op // freed with the program
 }
 
 // A part is a graph with the scheduler that holds its memory.
@@ -160,6 +163,11 @@ func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *G
 	}()
 	defer recovered(&err)
 	g.body = g.ctx.NewGraph(maxNodes)
+	defer func() { // before recovered, so that a failed program frees them too
+		if p != nil {
+			p.ops = g.ops
+		}
+	}()
 	f(g)
 	p.fills = g.fills
 	if len(g.outputs) == 0 {
@@ -208,14 +216,17 @@ func (p *Program) Close() {
 	p.buf.Close()
 	p.state.Close()
 	p.ctx.Close()
+	for _, o := range p.ops {
+		o.Close()
+	}
 }
 
 // Set copies values to an input: a map's in the order N×C×H×W, tokens' N×T×C,
 // vectors' N×C.
 func (p *Program) Set(name string, data []float32) error {
-	t, ok := p.inputs[name]
-	if !ok || int64(len(data)) != t.Elements() {
-		return fmt.Errorf("nn: input %q: %d values given, the program wants %v", name, len(data), t)
+	t, err := p.input(name, ggml.F32, len(data))
+	if err != nil {
+		return err
 	}
 	t.SetFloat32(data)
 	p.stale[name] = true
@@ -224,13 +235,25 @@ func (p *Program) Set(name string, data []float32) error {
 
 // SetInts copies indices to an input made by InputIDs.
 func (p *Program) SetInts(name string, data []int32) error {
-	t, ok := p.inputs[name]
-	if !ok || int64(len(data)) != t.Elements() {
-		return fmt.Errorf("nn: input %q: %d values given, the program wants %v", name, len(data), t)
+	t, err := p.input(name, ggml.I32, len(data))
+	if err != nil {
+		return err
 	}
 	t.SetInt32(data)
 	p.stale[name] = true
 	return nil
+}
+
+// input is the memory of an input, of which type and size must be as given.
+func (p *Program) input(name string, typ ggml.Type, n int) (ggml.Tensor, error) {
+	t, ok := p.inputs[name]
+	switch {
+	case !ok:
+		return t, fmt.Errorf("nn: no input %q", name)
+	case t.Type() != typ || t.Elements() != int64(n):
+		return t, fmt.Errorf("nn: input %q: %d values of %v given, the program wants %v", name, n, typ, t)
+	}
+	return t, nil
 }
 
 // Run computes the outputs from the inputs set; what Once recorded is computed
@@ -320,6 +343,9 @@ func (g *Graph) InputIDs(name string, tokens, n int) IDs {
 // Output makes x an output of the program under that name.
 func Output[V value](g *Graph, name string, x V) {
 	t := g.plain(x)
+	if t.View() { // whose memory another node owns, and may give away
+		t = g.ctx.Cont(t)
+	}
 	g.outputs[name] = t.SetOutput()
 	g.body.Expand(t)
 }
