@@ -133,6 +133,7 @@ apt_extras() {
 		ls /usr/lib/*/ggml/*/libggml-cpu* >/dev/null 2>&1 || echo libggml0-backend-cpu
 		for backend in blas vulkan rpc; do echo "libggml0-backend-$backend"; done
 		echo mesa-vulkan-drivers
+		ls /usr/lib/*/openblas-*/libblas.so.3 >/dev/null 2>&1 || echo libopenblas0-openmp # the reference BLAS is slow
 	fi | while read -r name; do apt_has "$name" || echo "$name"; done
 	if is_x86 && ! has_onednn; then echo libdnnl-dev; fi
 }
