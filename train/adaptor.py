@@ -45,8 +45,8 @@ def main(argv=None):
         rng, zs, ls, ps = stage.rng, [], [], []
         for _ in range(count):
             lq = low[rng.integers(len(low))]
-            i = rng.integers(held, min(len(lq), len(bad), len(clean)))
             good = rng.random() > prior.BAD
+            i = rng.integers(held, min(len(lq), len(clean if good else bad)))
             z, y, x = prior.crop(rng, (clean if good else bad)[i], size)
             zs.append(z)
             ls.append(np.asarray(lq[i][:, y:y + size, x:x + size], np.float32))

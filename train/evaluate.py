@@ -28,9 +28,9 @@ PRESETS = {
 class Model:
     """Everything a restoration needs, from a run's checkpoints."""
 
-    def __init__(self, run, decoder=None):
-        self.vae = vae_stage.load(run / (decoder or "vae_final.pt"))
-        self.encoder = robust.load(run / "robust.pt", self.vae)
+    def __init__(self, run, vae=None, encoder=None):
+        self.vae = vae_stage.load(run / (vae or "vae_final.pt"))
+        self.encoder = robust.load(run / (encoder or "robust.pt"), self.vae)
         if (run / "adaptor.pt").exists():
             self.tok, self.text, self.unet = prior.load(run / "prior.pt")
             self.adaptor, self.connectors = adaptor_stage.load(run / "adaptor.pt", self.unet)
@@ -74,9 +74,10 @@ def main(argv=None):
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--no-fix", action="store_true", help="leave the colour fix out")
     ap.add_argument("--vae", help="another finished autoencoder")
+    ap.add_argument("--robust", help="another degradation-robust encoder")
     a = ap.parse_args(argv)
     torch.set_num_threads(a.threads)
-    score, model = load_metrics(a.metrics), Model(a.run, a.vae)
+    score, model = load_metrics(a.metrics), Model(a.run, a.vae, a.robust)
     recipes = a.recipes or sorted(d.name for d in a.degraded.iterdir() if d.is_dir() and d.name != "gt")
     table = {}
     for recipe in recipes:

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from . import adaptor as adaptor_stage, common, prior, robust, scenes, tokenizer, vae as vae_stage
+from . import adaptor as adaptor_stage, common, prior, robust, scenes, schedule, tokenizer, vae as vae_stage
+from .models.unet import size_vector
 
 NAME = "supir-small"
 
@@ -61,11 +62,9 @@ def golden(path, photo, tok, vae, encoder, text, unet, adaptor, connectors):
     context, pooled = text(*ids)
     noise = torch.randn(lq.shape, generator=torch.Generator().manual_seed(7))
     t = torch.tensor([500])
-    from . import schedule
     noisy = schedule.noised(lq, noise, t)
     features = adaptor(noisy, lq, t, context, pooled)
     eps = unet(noisy, t, context, pooled, connectors.bind(features))
-    from .models.unet import size_vector
     out = {"pixels": pixels, "dr_latent": lq, "stage1": first, "center": vae.encode(first), "ids_l": ids[0].int(),
            "ids_g": ids[1].int(), "context": context, "pooled": pooled, "y": size_vector(pooled, unet.size_dim),
            "x": noisy, "t": t.int(), "eps_unet": unet(noisy, t, context, pooled), "eps": eps,
@@ -79,12 +78,13 @@ def main(argv=None):
     ap.add_argument("--run", type=Path, required=True)
     ap.add_argument("--out", type=Path, help="default: RUN/export")
     ap.add_argument("--vae", default="vae_final.pt")
+    ap.add_argument("--robust", default="robust.pt")
     ap.add_argument("--check", type=Path, help="photograph for the golden")
     a = ap.parse_args(argv)
     out = a.out or a.run / "export"
     out.mkdir(parents=True, exist_ok=True)
     vae = vae_stage.load(a.run / a.vae)
-    encoder = robust.load(a.run / "robust.pt", vae)
+    encoder = robust.load(a.run / a.robust, vae)
     tok, text, unet = prior.load(a.run / "prior.pt")
     adaptor, connectors = adaptor_stage.load(a.run / "adaptor.pt", unet)
     sdxl = half(vae, "first_stage_model.") | half(unet, "model.diffusion_model.") \
