@@ -32,3 +32,12 @@ var tuned = regexp.MustCompile(`(?i)/[^\n]*(openblas|mkl|blis|atlas|armpl|nvpl)[
 // fastBLAS tells from the files mapped into a process whether one of them is a
 // BLAS that is tuned to processors.
 func fastBLAS(maps string) bool { return tuned.MatchString(maps) }
+
+// Helpers names the helpers that computing on the CPU uses.
+func Helpers() []string {
+	var names []string
+	for _, d := range helpers() {
+		names = append(names, d.Name())
+	}
+	return names
+}
