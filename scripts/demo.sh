@@ -3,7 +3,7 @@
 # result and a picture of before and after side by side. `make demo` builds
 # bin/supir first and then runs this.
 #
-# DEMO_PHOTO names another photograph.
+# DEMO_PHOTO names another photograph, DEMO_FLAGS more flags of supir restore.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,8 @@ rm -f demo/after.png demo/before-after.png
 
 echo "demo: restoring $photo with the embedded model"
 started=$(date +%s)
-"$supir" restore "$photo" -o demo/after.png
+# shellcheck disable=SC2086 # flags are words
+"$supir" restore "$photo" -o demo/after.png ${DEMO_FLAGS:-}
 go run ./examples/beforeafter "$photo" demo/after.png demo/before-after.png
 took=$(($(date +%s) - started))
 
