@@ -111,8 +111,13 @@ func (s *Sched) ReserveSize(g *Graph) []int64 {
 	sizes := make([]C.size_t, len(s.backends))
 	C.ggml_backend_sched_reserve_size(s.c, g.c, &sizes[0])
 	out := make([]int64, len(sizes))
-	for i, n := range sizes {
-		out[i] = int64(n)
+	seen := map[C.ggml_backend_buffer_type_t]bool{}
+	for i, n := range sizes { // ggml gives the size of a type for every backend that shares it
+		typ := C.ggml_backend_sched_get_buffer_type(s.c, s.backends[i].c)
+		if !seen[typ] {
+			out[i] = int64(n)
+		}
+		seen[typ] = true
 	}
 	C.ggml_backend_sched_reset(s.c)
 	return out

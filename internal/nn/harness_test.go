@@ -27,35 +27,37 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A testEngine is a way to compute: a device, or the CPU with a helper.
+// A testEngine is a way to compute: a device, or the CPU with a helper or
+// without kernels of our own.
 type testEngine struct {
-	name   string
-	device ggml.Device
-	extra  []ggml.Device
-	kind   engineKind
+	name     string
+	device   ggml.Device
+	extra    []ggml.Device
+	portable bool
+	kind     engineKind
 }
 
 type engineKind int
 
 const (
-	plainCPU engineKind = iota
-	helpedCPU
-	softGPU // a graphics driver that computes on the CPU
+	cpuKind engineKind = iota
+	softGPU            // a graphics driver that computes on the CPU
 	realGPU
 )
 
-// engines lists the CPU alone, the CPU with each helper, and every graphics
-// device, software ones too (Mesa's, where GGML_VK_VISIBLE_DEVICES=0 is set).
+// engines lists the CPU alone, with either lowering, the CPU with each helper,
+// and every graphics device, software ones too (Mesa's, where
+// GGML_VK_VISIBLE_DEVICES=0 is set).
 func engines(t testing.TB) []testEngine {
 	t.Helper()
 	os.Getenv("GGML_VK_VISIBLE_DEVICES") // C reads it; this tells go test's cache of it
 	cpu, err := pick("cpu")
 	require.NoError(t, err)
-	list := []testEngine{{name: "CPU", device: cpu}}
+	list := []testEngine{{name: "CPU", device: cpu}, {name: "CPU portable", device: cpu, portable: true}}
 	for _, d := range ggml.Devices() {
 		switch d.Type() {
 		case ggml.Accel:
-			list = append(list, testEngine{name: "CPU+" + d.Name(), device: cpu, extra: []ggml.Device{d}, kind: helpedCPU})
+			list = append(list, testEngine{name: "CPU+" + d.Name(), device: cpu, extra: []ggml.Device{d}})
 		case ggml.GPU, ggml.IGPU:
 			kind := realGPU
 			if software(d) {
@@ -72,7 +74,21 @@ func (te testEngine) open(t testing.TB) *Engine {
 	e, err := open(te.device, 0, te.extra)
 	require.NoError(t, err)
 	t.Cleanup(e.Close)
+	if te.portable {
+		e.low = &portable{cpu: true, scratch: scratchBytes}
+	}
 	return e
+}
+
+// scratchOf is the scratch memory's size of a lowering, to be changed.
+func scratchOf(low lowering) *int {
+	switch low := low.(type) {
+	case *portable:
+		return &low.scratch
+	case *native:
+		return &low.scratch
+	}
+	panic("a lowering that tests do not know")
 }
 
 // eachEngine runs a test on every engine.
@@ -93,7 +109,7 @@ type opCase struct {
 	scratch int           // bytes, see portable; the default where 0
 	build   func(g *Graph, in []any, ids func(tokens, n int) IDs, w []*weights.Tensor) any
 	want    func(in []array, ids []int32, w []array) array
-	flops   float64 // of cases worth timing: the multiplications and additions
+	flops   float64 // of rows to be timed: the multiplications and additions
 }
 
 // seeded draws the same numbers for a case on every engine.
@@ -172,11 +188,10 @@ var references = map[string]array{}
 
 func (c opCase) prepare(t testing.TB, e *Engine, precision Precision, reference bool) prepared {
 	t.Helper()
-	if p, ok := e.low.(*portable); ok {
-		p.scratch = scratchBytes
-		if c.scratch != 0 {
-			p.scratch = c.scratch
-		}
+	scratch := scratchOf(e.low)
+	*scratch = scratchBytes
+	if c.scratch != 0 {
+		*scratch = c.scratch
 	}
 	r := seeded(c)
 	var ws []*weights.Tensor

@@ -107,6 +107,9 @@ func (l *Conv2D) Strided(g *Graph, x Map, stride int, pad Padding) Map {
 	if x.C != l.In() {
 		failf("%s takes %d channels, got %v", l.Weight.Name, l.In(), x)
 	}
+	if x.H+pad.Top+pad.Bottom < dim(l.Weight, 2) || x.W+pad.Left+pad.Right < dim(l.Weight, 3) {
+		failf("%s is larger than padded %v", l.Weight.Name, x)
+	}
 	return g.low.conv2D(g, x, l.Weight, l.Bias, stride, pad)
 }
 
