@@ -162,6 +162,10 @@ type machine struct {
 	text, vae, diffusion stage
 }
 
+// vaePrecision is the VAE's whatever the others' is: its activations go beyond
+// what half precision holds, and it is small.
+const vaePrecision = nn.F32
+
 // A stage is a set of networks that is loaded onto the device together.
 type stage struct{ params *nn.Params }
 
@@ -189,7 +193,11 @@ func (m *machine) hold(precision nn.Precision, keep bool) {
 // from them, which the caller closes.
 func (m *machine) build(st *stage, networks []any, f func(g *nn.Graph)) (p *nn.Program, err error) {
 	if st.params == nil {
-		if st.params, err = m.engine.Load(m.precision, networks...); err != nil {
+		precision := m.precision
+		if st == &m.vae {
+			precision = vaePrecision
+		}
+		if st.params, err = m.engine.Load(precision, networks...); err != nil {
 			return nil, err
 		}
 	}

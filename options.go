@@ -23,8 +23,8 @@ type Files struct {
 }
 
 // Options say how to restore a picture. The zero value is the paper's automatic
-// mode. Each field's zero is its default; where 0 itself is wanted, a negative
-// value asks for it.
+// mode. Each field's zero is its default; where 0 itself makes sense, a negative
+// number asks for it.
 type Options struct {
 	// Upscale is the size of the result over that of the picture. Default 1,
 	// range (0, 16].
@@ -91,7 +91,8 @@ type Options struct {
 	Device string
 	// Threads that compute on the CPU. Default: as many as Go may use.
 	Threads int
-	// Memory is the most to use, in bytes. Default: what the system has free.
+	// Memory is the most to use, in bytes. Default: what the system, or the
+	// graphics device, has free.
 	Memory int64
 
 	// Progress, if set, is called from Restore's goroutine as work goes on.
@@ -136,7 +137,7 @@ func (c ColorFix) String() string { return nameIn(colorFixNames[:], int(c)) }
 // A Precision is how weights are kept.
 type Precision int
 
-// The precisions. Activations are 32-bit on a CPU in any case.
+// The precisions. The VAE's weights are 32-bit in any case.
 const (
 	PrecisionAuto   Precision = iota // PrecisionF32 where it takes little memory, else PrecisionStored
 	PrecisionF32                     // as 32-bit numbers
@@ -263,7 +264,7 @@ func (o Options) resolve(d defaults) (settings, error) {
 	if s.Restoration == 0 && distilled {
 		s.Restoration = -1
 	}
-	if s.guided = s.Restoration >= 0; s.guided {
+	if s.guided = !(s.Restoration < 0); s.guided { // NaN is refused below
 		number("Restoration", &s.Restoration, 4, tiny, 100)
 	}
 	number("SChurn", &s.SChurn, 5, 0, 1000)
@@ -285,9 +286,13 @@ func (o Options) resolve(d defaults) (settings, error) {
 	}
 	integer("TileSize", &s.TileSize, 128, 8, math.MaxInt32)
 	integer("TileStride", &s.TileStride, max(s.TileSize/2&^7, 8), 8, s.TileSize)
-	if err == nil && (s.TileSize%8 != 0 || s.TileStride%8 != 0) {
-		err = &OptionError{"TileSize", fmt.Sprintf("%d and TileStride %d must be multiples of 8", s.TileSize, s.TileStride)}
+	multiple := func(name string, v int) {
+		if err == nil && v%8 != 0 {
+			err = &OptionError{name, fmt.Sprintf("%d is not a multiple of 8", v)}
+		}
 	}
+	multiple("TileSize", s.TileSize)
+	multiple("TileStride", s.TileStride)
 	integer("Threads", &s.Threads, 0, 0, 1024)
 	if err == nil && s.Memory < 0 {
 		err = &OptionError{"Memory", "a budget in bytes cannot be negative"}

@@ -33,24 +33,32 @@ type StagePlan struct {
 // A MemoryError says that a picture does not fit into memory.
 type MemoryError struct {
 	Plan Plan
+	Err  error // what a device refused though it was planned for; nil if the plan says so
 }
+
+// Unwrap returns Err.
+func (e *MemoryError) Unwrap() error { return e.Err }
 
 func (e *MemoryError) Error() string {
 	p := &e.Plan
+	if e.Err != nil {
+		return fmt.Sprintf("working at %d×%d: %v: ask for a smaller Upscale or MinSize", p.WorkWidth, p.WorkHeight, e.Err)
+	}
 	return fmt.Sprintf("working at %d×%d needs about %d MiB of memory, %d MiB may be used: ask for a smaller Upscale or MinSize, or give more Memory",
 		p.WorkWidth, p.WorkHeight, p.Peak>>20, p.Budget>>20)
 }
 
 func (p *Plan) fits() error {
 	if p.Budget > 0 && p.Peak > p.Budget {
-		return &MemoryError{*p}
+		return &MemoryError{Plan: *p}
 	}
 	return nil
 }
 
 // Plan tells what Restore would do with a picture of the given size, and what
-// memory that takes, without loading weights. The error is an *OptionError or
-// ErrClosed; a plan that exceeds its budget is no error here.
+// memory that takes, without loading weights. It waits for work under way, so it
+// must not be called from Progress or a Captioner. The error is an *OptionError
+// or ErrClosed; a plan that exceeds its budget is no error here.
 func (m *Model) Plan(size image.Point, opts Options) (*Plan, error) {
 	if err := m.turn.Acquire(context.Background(), 1); err != nil {
 		return nil, err
@@ -75,8 +83,14 @@ const keepShare = 8
 func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 	n := m.networks
 	p := &Plan{Width: z.outW, Height: z.outH, WorkWidth: z.workW, WorkHeight: z.workH, Steps: set.Steps, Windows: 1, Budget: set.Memory}
+	if err := m.machine.open(set.Device, set.Threads); err != nil {
+		return nil, err
+	}
+	engine := m.machine.engine
 	if p.Budget == 0 {
-		p.Budget = memory.Available()
+		if p.Budget = engine.FreeMemory(); p.Budget == 0 { // the CPU's
+			p.Budget = memory.Available()
+		}
 	}
 	all := append([]any{&n.clipL, &n.bigG, &n.vae}, n.diffusion.networks()...)
 	p.Keep = nn.WeightBytes(nn.F32, all...) <= p.Budget/keepShare
@@ -85,13 +99,9 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 		p.precision = nn.F32
 	}
 
-	if err := m.machine.open(set.Device, set.Threads); err != nil {
-		return nil, err
-	}
-	engine := m.machine.engine
-	measure := func(stage Stage, networks []any, programs ...func(g *nn.Graph)) error {
-		s := StagePlan{Stage: stage, Weights: nn.WeightBytes(p.precision, networks...)}
-		params, err := engine.Describe(p.precision, networks...)
+	measure := func(stage Stage, precision nn.Precision, networks []any, programs ...func(g *nn.Graph)) error {
+		s := StagePlan{Stage: stage, Weights: nn.WeightBytes(precision, networks...)}
+		params, err := engine.Describe(precision, networks...)
 		if err != nil {
 			return err
 		}
@@ -121,13 +131,13 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 	sample := func(g *nn.Graph) {
 		nn.Output(g, noiseOutput, n.diffusion.forward(g, min(h, set.TileSize), min(w, set.TileSize), both, n.clipL.Length(), true))
 	}
-	if err := measure(StageEncode, []any{&n.vae}, encode, decode); err != nil {
+	if err := measure(StageEncode, vaePrecision, []any{&n.vae}, encode, decode); err != nil {
 		return nil, err
 	}
-	if err := measure(StageText, []any{&n.clipL, &n.bigG}, n.textProgram(prompts)); err != nil {
+	if err := measure(StageText, p.precision, []any{&n.clipL, &n.bigG}, n.textProgram(prompts)); err != nil {
 		return nil, err
 	}
-	if err := measure(StageSample, n.diffusion.networks(), sample); err != nil {
+	if err := measure(StageSample, p.precision, n.diffusion.networks(), sample); err != nil {
 		return nil, err
 	}
 

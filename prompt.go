@@ -1,5 +1,10 @@
 package supir
 
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
 // The quality words of the released model (Sec. 3.2, "Negative-Quality Samples and Prompt").
 const (
 	// DefaultPositive follows the caption in the positive prompt.
@@ -13,6 +18,12 @@ const (
 		"watermark, signature, jpeg artifacts, deformed, lowres, over-smooth"
 )
 
-// positivePrompt joins a caption and the quality words as the released tool does: with nothing
-// between.
-func positivePrompt(caption, quality string) string { return caption + quality }
+// positivePrompt joins a caption and the quality words as the released tool does,
+// with nothing between, but for a comma where the two would run into one word.
+func positivePrompt(caption, quality string) string {
+	last, _ := utf8.DecodeLastRuneInString(caption)
+	if quality != "" && (unicode.IsLetter(last) || unicode.IsDigit(last)) {
+		caption += ", "
+	}
+	return caption + quality
+}

@@ -10,7 +10,8 @@ import (
 func TestPositivePrompt(t *testing.T) {
 	assert.Equal(t, "A cat on a wall."+DefaultPositive, positivePrompt("A cat on a wall.", DefaultPositive))
 	assert.Equal(t, DefaultPositive, positivePrompt("", DefaultPositive))
-	assert.Equal(t, "A cat.", positivePrompt("A cat.", ""))
+	assert.Equal(t, "a cat, sharp", positivePrompt("a cat", "sharp"))
+	assert.Equal(t, "a cat", positivePrompt("a cat", ""))
 }
 
 // A word lost or a space doubled where the constants are broken into lines would go unnoticed.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"supir/internal/ggml"
 	"supir/photo"
 )
 
@@ -22,8 +23,8 @@ type Model struct {
 	machine  machine
 }
 
-// New opens the weights, checks all of them and maps them into memory; they are
-// loaded onto a device when they are needed. The error is a *WeightsError.
+// New opens the weights and checks all of them; files of the file system are
+// mapped into memory. They are loaded onto a device when they are needed. The error is a *WeightsError.
 func New(files Files) (*Model, error) {
 	n, err := openNetworks(files)
 	if err != nil {
@@ -68,7 +69,7 @@ type Result struct {
 // the captioner's; after any of them the model can be used again.
 //
 // This is the pipeline of the paper's Fig. 2, from top to bottom.
-func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (*Result, error) {
+func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (result *Result, err error) {
 	if err := m.turn.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
@@ -88,6 +89,11 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (*Re
 	if err := plan.fits(); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if short := (*ggml.MemoryError)(nil); errors.As(err, &short) {
+			result, err = nil, &MemoryError{Plan: *plan, Err: short}
+		}
+	}()
 	m.machine.hold(plan.precision, plan.Keep)
 	track := newTracker(set.Progress)
 	in := photo.From(img)
@@ -114,7 +120,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (*Re
 	}
 	m.machine.done(&m.machine.vae)
 
-	result := &Result{Plan: *plan, Caption: set.Prompt}
+	result = &Result{Plan: *plan, Caption: set.Prompt}
 	deep := in.Meta.Depth == 16
 	if cleaned != nil {
 		result.Cleaned = picture(cleaned, z.workH, z.workW, deep)
@@ -167,7 +173,7 @@ func (n *networks) settle(size image.Point, opts Options) (*settings, sizes, err
 		return nil, sizes{}, err
 	}
 	if size.X <= 0 || size.Y <= 0 {
-		return nil, sizes{}, errors.New("supir: the picture is empty")
+		return nil, sizes{}, &OptionError{"img", "the picture is empty"}
 	}
 	z, err := sizesFor(size.X, size.Y, &set, n.align())
 	return &set, z, err

@@ -139,11 +139,6 @@ func (ctx *Context) Norm(a Tensor, eps float32) Tensor {
 	return ctx.wrap(C.ggml_norm(ctx.c, a.c, C.float(eps)))
 }
 
-// RMSNorm is a/√(mean(a²) + eps) over dimension 0.
-func (ctx *Context) RMSNorm(a Tensor, eps float32) Tensor {
-	return ctx.wrap(C.ggml_rms_norm(ctx.c, a.c, C.float(eps)))
-}
-
 // GroupNorm normalises dimensions 0 and 1 and equal groups of dimension 2.
 func (ctx *Context) GroupNorm(a Tensor, groups int, eps float32) Tensor {
 	need(groups > 0 && a.NE(2)%int64(groups) == 0, "group_norm", "%v in %d groups", a, groups)
@@ -258,14 +253,4 @@ func (ctx *Context) Cpy(a, b Tensor) Tensor {
 func (ctx *Context) GetRows(a, b Tensor) Tensor {
 	need(a.NE(2) == b.NE(1) && a.NE(3) == b.NE(2) && b.NE(3) == 1 && b.Type() == I32, "get_rows", "%v by %v", a, b)
 	return ctx.wrap(C.ggml_get_rows(ctx.c, a.c, b.c))
-}
-
-// FlashAttn is softmax(scale·q·kᵀ + mask)·v without the whole matrix:
-// q [D T H N], k and v [D S H' N], mask F16 [S T …] or Nil; the result is [D H T N].
-func (ctx *Context) FlashAttn(q, k, v, mask Tensor, scale float32) Tensor {
-	need(q.NE(0) == k.NE(0) && k.NE(1) == v.NE(1) && k.NE(2) == v.NE(2) && q.NE(2)%k.NE(2) == 0 && q.NE(3) == k.NE(3) && k.NE(3) == v.NE(3),
-		"flash_attn", "%v %v %v", q, k, v)
-	t := ctx.wrap(C.ggml_flash_attn_ext(ctx.c, q.c, k.c, v.c, mask.c, C.float(scale), 0, 0))
-	C.ggml_prec_set_acc(t.c, C.GGML_PREC_F32)
-	return t
 }

@@ -199,6 +199,16 @@ func (e *Engine) Close() {
 // DeviceName is the name of the device that the engine computes on.
 func (e *Engine) DeviceName() string { return e.device.Name() }
 
+// FreeMemory is what a graphics device has free, in bytes; 0 if the engine
+// computes on the CPU.
+func (e *Engine) FreeMemory() int64 {
+	if e.low.onCPU() {
+		return 0
+	}
+	free, _ := e.device.Memory()
+	return free
+}
+
 // home is where weights and inputs live.
 func (e *Engine) home() *ggml.Backend {
 	if e.low.onCPU() {

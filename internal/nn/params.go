@@ -10,7 +10,7 @@ import (
 // A Precision says how weights are kept on the device.
 type Precision int
 
-// The precisions. Arithmetic on activations is F32 on the CPU in any case.
+// The precisions.
 const (
 	F32    Precision = iota // as 32-bit numbers, whatever the file holds
 	Stored                  // matrices as the file holds them, vectors in F32

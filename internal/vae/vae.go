@@ -4,8 +4,6 @@
 package vae
 
 import (
-	"math"
-
 	"supir/internal/nn"
 	"supir/internal/weights"
 )
@@ -74,7 +72,7 @@ func (v *VAE) LatentChannels() int { return v.PostQuant.In() }
 
 // Encode maps pictures in [-1, 1], 3×H×W, to the mean and the logarithm of the
 // variance of their latents, 2Z×h×w, with one of v's encoders. H and W are
-// multiples of Factor. See Mode and Sample.
+// multiples of Factor. See Mode.
 func (v *VAE) Encode(g *nn.Graph, encoder *Encoder, image nn.Map) nn.Map {
 	name := "encoder"
 	if encoder == &v.Robust {
@@ -98,20 +96,6 @@ func Mode(moments []float32, n int) []float32 {
 	for i := range n {
 		for j, mean := range moments[2*i*each : (2*i+1)*each] {
 			latent[i*each+j] = Scale * mean
-		}
-	}
-	return latent
-}
-
-// Sample is latents drawn from the moments of n pictures, N×2Z×h×w, with unit
-// noise, N×Z×h×w, scaled.
-func Sample(moments, noise []float32, n int) []float32 {
-	latent := Mode(moments, n)
-	each := len(latent) / n
-	for i := range n {
-		for j, logvar := range moments[(2*i+1)*each : (2*i+2)*each] {
-			std := math.Exp(0.5 * min(max(float64(logvar), -30), 20))
-			latent[i*each+j] += Scale * float32(std) * noise[i*each+j]
 		}
 	}
 	return latent

@@ -3,7 +3,6 @@ package vae
 import (
 	"context"
 	"fmt"
-	"math"
 	"strings"
 	"testing"
 
@@ -172,12 +171,7 @@ func TestMisfits(t *testing.T) {
 	}
 }
 
-func TestModeAndSample(t *testing.T) {
-	// Two pictures of one latent channel and two pixels: means, then logarithms
-	// of variances, the first beyond what is kept.
-	moments := []float32{1, 2, -100, 0, 3, 4, float32(2 * math.Log(2)), 0}
-	assert.InDeltaSlice(t, []float32{Scale * 1, Scale * 2, Scale * 3, Scale * 4}, Mode(moments, 2), 1e-6)
-	noise := []float32{1e6, 1, 1, -1}
-	want := []float32{Scale * (1 + float32(1e6*math.Exp(-15))), Scale * 3, Scale * 5, Scale * 3}
-	assert.InDeltaSlice(t, want, Sample(moments, noise, 2), 1e-6)
+func TestMode(t *testing.T) {
+	moments := []float32{1, 2, 100, -100, 3, 4, 0, 0} // two pictures of one channel: means, log variances
+	assert.InDeltaSlice(t, []float32{Scale, 2 * Scale, 3 * Scale, 4 * Scale}, Mode(moments, 2), 1e-7)
 }
