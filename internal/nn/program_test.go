@@ -177,7 +177,7 @@ func deep(t *testing.T, e *Engine) *Program {
 	l := Linear{Weight: w}
 	p := build(t, e, load(t, e, w), nil, func(g *Graph) {
 		x := g.InputTokens("x", c, 128, 1)
-		for range 400 {
+		for range 200 {
 			x = Add(g, x, SiLU(g, l.Forward(g, x)))
 			x = Scale(g, x, 0.5)
 		}
