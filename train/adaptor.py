@@ -27,6 +27,7 @@ def main(argv=None):
     ap = common.arguments("adaptor", minutes=30, lr=1e-3, batch=16)
     ap.add_argument("--hidden", type=int, default=16, help="ZeroSFT's mlp_shared")
     ap.add_argument("--variants", type=int, default=2)
+    ap.add_argument("--low", type=float, default=1.0, help="above 1: more of the low indices, where a sampler ends")
     a = ap.parse_args(argv)
     _, captions = scenes.load(a.run / "scenes")
     clean, bad = latents.load(a.run, "clean0"), latents.load(a.run, "bad0")
@@ -52,7 +53,7 @@ def main(argv=None):
             ls.append(np.asarray(lq[i][:, y:y + size, x:x + size], np.float32))
             ps.append(prompts.prompt(rng, captions[i], good))
         z, l = (torch.from_numpy(np.stack(v)).to(a.device).contiguous(memory_format=torch.channels_last) for v in (zs, ls))
-        t = torch.randint(0, 1000, (count,))
+        t = (1000 * torch.rand(count) ** a.low).long()
         eps = torch.randn_like(z)
         with torch.no_grad():
             context = text(*text.tokens(tok, ps, a.device))

@@ -116,7 +116,7 @@ def plain(rng, x):
         x = convolve(x, gaussian_kernel(rng, 17, (s := rng.uniform(0.3, 3), s), "plain"))
     f = rng.choice([2, 3, 4, 8, rng.uniform(1, 8)], p=[0.08, 0.07, 0.55, 0.2, 0.1])
     x = resize(x, round(h / f), round(w / f))
-    if rng.random() < 0.6:
+    if rng.random() < 0.5:
         x = gaussian_noise(rng, x, rng.uniform(2, 50 if f <= 4 else 20), 0.1)
     if rng.random() < 0.35:
         x = jpeg(x, rng.uniform(30, 90))
@@ -138,7 +138,7 @@ KINDS = {"two_rounds": two_rounds, "plain": plain, "light": light}
 
 def degrade(rng, u8, kind=None):
     """uint8 (H, W, 3) -> uint8 (H, W, 3): degraded, enlarged to the size it had."""
-    kind = kind or rng.choice(list(KINDS), p=[0.3, 0.6, 0.1])
+    kind = kind or rng.choice(list(KINDS), p=[0.2, 0.7, 0.1])
     x = KINDS[kind](rng, u8.astype(np.float32))
     x = np.clip(np.rint(x), 0, 255).astype(np.float32)
     return np.clip(np.rint(resize(x, *u8.shape[:2])), 0, 255).astype(np.uint8)

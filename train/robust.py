@@ -85,8 +85,10 @@ def main(argv=None):
         if latent:
             with torch.no_grad():
                 target = vae.encode(gt)
-            loss = F.smooth_l1_loss(weight * vae.encode(lq, encoder), weight * target, beta=0.1)
-            return loss, {"latent": loss.detach()}
+            each = F.smooth_l1_loss(weight * vae.encode(lq, encoder), weight * target, beta=0.1, reduction="none")
+            each = each.mean((1, 2, 3))
+            loss = (each / (each.detach() + 0.02).sqrt()).mean()  # else the hopeless ones outweigh the mild
+            return loss, {"latent": each.mean().detach()}
         clean = count if a.printed_only else max(1, count // 4)
         y = vae.decode(vae.encode(torch.cat([lq, gt[:clean]]), encoder))
         printed = ((y[:clean] - y[count:]) ** 2).mean()
