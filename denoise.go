@@ -66,7 +66,7 @@ func (s *steered) program(both bool) (*loaded, error) {
 	}
 	if s.programs[i] == nil {
 		d := &s.n.diffusion
-		p, err := s.m.build(&s.m.diffusion, d.networks(), func(g *nn.Graph) {
+		p, err := s.m.build(s.ctx, &s.m.diffusion, d.networks(), func(g *nn.Graph) {
 			nn.Output(g, noiseOutput, d.forward(g, s.h, s.w, prompts, s.n.clipL.Length(), s.scaled))
 		})
 		if err != nil {

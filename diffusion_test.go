@@ -38,7 +38,7 @@ func TestGoldenDiffusion(t *testing.T) {
 	for _, device := range goldentest.Devices(t) {
 		t.Run(device.Name, func(t *testing.T) {
 			engine := device.Open(t)
-			params, err := engine.Load(nn.F32, d.networks()...)
+			params, err := engine.Load(t.Context(), nn.F32, d.networks()...)
 			require.NoError(t, err)
 			defer params.Close()
 			run := func(scaled bool, scale float32, tap func(string) bool) *nn.Program {

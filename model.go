@@ -191,13 +191,13 @@ func (m *machine) hold(precision nn.Precision, keep bool) {
 
 // build loads a stage's networks, unless they are loaded, and builds a program
 // from them, which the caller closes.
-func (m *machine) build(st *stage, networks []any, f func(g *nn.Graph)) (p *nn.Program, err error) {
+func (m *machine) build(ctx context.Context, st *stage, networks []any, f func(g *nn.Graph)) (p *nn.Program, err error) {
 	if st.params == nil {
 		precision := m.precision
 		if st == &m.vae {
 			precision = vaePrecision
 		}
-		if st.params, err = m.engine.Load(precision, networks...); err != nil {
+		if st.params, err = m.engine.Load(ctx, precision, networks...); err != nil {
 			return nil, err
 		}
 	}
@@ -261,7 +261,7 @@ func (m *machine) encodeText(ctx context.Context, n *networks, prompts []string)
 		idsL = append(idsL, tok.Prompt(prompt, n.clipL.Length(), tok.End())...)
 		idsG = append(idsG, tok.Prompt(prompt, n.bigG.Length(), 0)...)
 	}
-	p, err := m.build(&m.text, []any{&n.clipL, &n.bigG}, n.textProgram(len(prompts)))
+	p, err := m.build(ctx, &m.text, []any{&n.clipL, &n.bigG}, n.textProgram(len(prompts)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -296,7 +296,7 @@ func vector(pooled []float32, features int) []float32 {
 
 // encode gives the mode of a picture's latent; image is 3×h×w in [-1, 1].
 func (m *machine) encode(ctx context.Context, n *networks, encoder *vae.Encoder, image []float32, h, w int) ([]float32, error) {
-	p, err := m.build(&m.vae, []any{&n.vae}, n.encodeProgram(encoder, h, w))
+	p, err := m.build(ctx, &m.vae, []any{&n.vae}, n.encodeProgram(encoder, h, w))
 	if err != nil {
 		return nil, err
 	}
@@ -310,7 +310,7 @@ func (m *machine) encode(ctx context.Context, n *networks, encoder *vae.Encoder,
 
 // decode gives the picture of a latent, 3×h×w, that may go beyond [-1, 1].
 func (m *machine) decode(ctx context.Context, n *networks, latent []float32, h, w int) ([]float32, error) {
-	p, err := m.build(&m.vae, []any{&n.vae}, n.decodeProgram(h, w))
+	p, err := m.build(ctx, &m.vae, []any{&n.vae}, n.decodeProgram(h, w))
 	if err != nil {
 		return nil, err
 	}

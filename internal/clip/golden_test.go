@@ -60,7 +60,7 @@ func TestGoldenText(t *testing.T) {
 		} {
 			t.Run(d.Name+"/"+precision.name, func(t *testing.T) {
 				e := d.Open(t)
-				params, err := e.Load(precision.as, &l, &b)
+				params, err := e.Load(t.Context(), precision.as, &l, &b)
 				require.NoError(t, err)
 				defer params.Close()
 				program, err := e.Build(params, nil, func(g *nn.Graph) {

@@ -220,7 +220,7 @@ func (c opCase) prepare(t testing.TB, e *Engine, precision Precision, reference 
 		p.inputs[fmt.Sprintf("in%d", i)] = data
 		arrays = append(arrays, arrayOf(shape, data))
 	}
-	params, err := e.Load(precision, bagOf(ws))
+	params, err := e.Load(t.Context(), precision, bagOf(ws))
 	require.NoError(t, err)
 	t.Cleanup(params.Close)
 	p.program, err = e.Build(params, nil, func(g *Graph) {

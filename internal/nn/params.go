@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"context"
 	"runtime"
 
 	"supir/internal/ggml"
@@ -24,8 +25,8 @@ type Params struct {
 }
 
 // Load copies the weights of networks (pointers to structs that weights.Fill has
-// filled) to the device.
-func (e *Engine) Load(p Precision, networks ...any) (*Params, error) {
+// filled) to the device. It ends early with ctx's error when ctx ends.
+func (e *Engine) Load(ctx context.Context, p Precision, networks ...any) (*Params, error) {
 	params, err := newParams(p, networks)
 	if err != nil {
 		return nil, err
@@ -36,6 +37,10 @@ func (e *Engine) Load(p Precision, networks ...any) (*Params, error) {
 	}
 	params.buf.SetWeights()
 	for from, to := range params.tensors {
+		if err := ctx.Err(); err != nil {
+			params.Close()
+			return nil, err
+		}
 		place(from, to)
 	}
 	return params, nil

@@ -26,7 +26,7 @@ func build(t *testing.T, e *Engine, params *Params, taps func(string) bool, f fu
 
 func load(t *testing.T, e *Engine, list ...*weights.Tensor) *Params {
 	t.Helper()
-	params, err := e.Load(F32, bagOf(list))
+	params, err := e.Load(t.Context(), F32, bagOf(list))
 	require.NoError(t, err)
 	t.Cleanup(params.Close)
 	return params
@@ -245,7 +245,7 @@ func TestMeasure(t *testing.T) {
 		w := newTensor("w", weights.F16, []int{32, 32, 3, 3}, make([]float32, 32*32*9))
 		conv := Conv2D{Weight: w}
 		net := bagOf([]*weights.Tensor{w})
-		params, err := e.Load(F32, net)
+		params, err := e.Load(t.Context(), F32, net)
 		require.NoError(t, err)
 		defer params.Close()
 		assert.InEpsilon(t, 32*32*9*4, params.Size(), 0.05)

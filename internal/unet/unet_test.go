@@ -94,7 +94,7 @@ func TestPlain(t *testing.T) {
 	e, err := nn.Open("cpu", 0)
 	require.NoError(t, err)
 	defer e.Close()
-	params, err := e.Load(nn.F32, u)
+	params, err := e.Load(t.Context(), nn.F32, u)
 	require.NoError(t, err)
 	defer params.Close()
 	p, err := e.Build(params, nil, func(g *nn.Graph) {

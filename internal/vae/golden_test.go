@@ -47,7 +47,7 @@ func load(t testing.TB) *VAE {
 // output, and returns a function that reads them.
 func run(t testing.TB, e *nn.Engine, v *VAE, p nn.Precision, shape []int, in []float32, taps func(string) bool, f func(*nn.Graph, nn.Map) nn.Map) (get func(name string) []float32) {
 	t.Helper()
-	params, err := e.Load(p, v)
+	params, err := e.Load(t.Context(), p, v)
 	require.NoError(t, err)
 	t.Cleanup(params.Close)
 	program, err := e.Build(params, taps, func(g *nn.Graph) {

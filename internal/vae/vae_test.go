@@ -75,7 +75,7 @@ func TestSketch(t *testing.T) {
 	assert.Equal(t, 3, v.LatentChannels())
 
 	e := goldentest.Device{Name: "cpu"}.Open(t)
-	params, err := e.Load(nn.F32, v)
+	params, err := e.Load(t.Context(), nn.F32, v)
 	require.NoError(t, err)
 	defer params.Close()
 	const h, w, n = 6, 10, 2
