@@ -19,9 +19,9 @@ from . import adaptor as adaptor_stage, common, prior, robust, sampler, tokenize
 
 PRESETS = {
     "stage1": None,
-    "fidelity": dict(n=15, cfg=(1.0, 4.0), tau=1.0, s_churn=0.0),
-    "quality": dict(n=20, cfg=(4.0, 7.5), tau=4.0, s_churn=5.0),
-    "fast": dict(n=6, cfg=(1.0, 1.0), tau=1.0, s_churn=0.0),
+    "fidelity": dict(n=20, cfg=(1.0, 1.0), tau=0.1, s_churn=0.0),
+    "quality": dict(n=40, cfg=(1.0, 2.0), tau=0.3, s_churn=0.0),
+    "fast": dict(n=10, cfg=(1.0, 1.0), tau=0.05, s_churn=0.0),
 }
 
 
