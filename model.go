@@ -133,18 +133,21 @@ func (n *networks) openTokenizer() (*clip.Tokenizer, error) {
 
 // readMetadata takes a model's own defaults.
 func (n *networks) readMetadata() error {
-	n.defaults = defaults{minSize: 1024, steps: 50}
-	for name, v := range map[string]*int{"supir.min_size": &n.defaults.minSize, "supir.steps": &n.defaults.steps} {
-		text, ok := n.set.Metadata(name)
+	n.defaults = defaults{minSize: 1024, steps: 50, restoration: 4, sChurn: 5}
+	steps, minSize := float64(n.defaults.steps), float64(n.defaults.minSize)
+	for name, v := range map[string]*float64{"min_size": &minSize, "steps": &steps,
+		"restoration": &n.defaults.restoration, "s_churn": &n.defaults.sChurn} {
+		text, ok := n.set.Metadata("supir." + name)
 		if !ok {
 			continue
 		}
-		i, err := strconv.Atoi(text)
-		if err != nil || i < 1 || i > 8192 {
-			return fmt.Errorf("metadata %s: %q is not a number in [1, 8192]", name, text)
+		x, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(x >= 0 && x <= 8192) {
+			return fmt.Errorf("metadata supir.%s: %q is not a number in [0, 8192]", name, text)
 		}
-		*v = i
+		*v = x
 	}
+	n.defaults.minSize, n.defaults.steps = max(1, int(minSize)), max(1, int(steps))
 	return nil
 }
 

@@ -54,11 +54,11 @@ type Options struct {
 	// range [0, 2]; negative: 0.
 	ControlStart, ControlEnd float64
 	// Restoration is τ_r (Sec. 3.3): predictions are pulled to the low-quality
-	// picture by (σ/σ_T)^τ_r, so that small values keep more of it. Default 4
-	// for EDM, off for DPMPP2M; range (0, 100]; negative: off.
+	// picture by (σ/σ_T)^τ_r, so that small values keep more of it. Default: the
+	// model's (4 for SDXL) for EDM, off for DPMPP2M; range (0, 100]; negative: off.
 	Restoration float64
-	// SChurn is the share of noise added anew over all steps (EDM). Default 5,
-	// range [0, 1000]; negative: 0.
+	// SChurn is the share of noise added anew over all steps (EDM). Default: the
+	// model's (5 for SDXL), range [0, 1000]; negative: 0.
 	SChurn float64
 	// SNoise scales that noise. Default 1.01 (1 for DPMPP2M), range (0, 2].
 	SNoise float64
@@ -104,7 +104,7 @@ var (
 	// Quality asks for the most detail. It is what zero Options mean.
 	Quality = Options{CFGStart: 4, CFGEnd: 7.5}
 	// Fidelity stays closest to the picture.
-	Fidelity = Options{CFGStart: 1, CFGEnd: 4, Restoration: 4}
+	Fidelity = Options{CFGStart: 1, CFGEnd: 4}
 	// Fast takes few steps; best with distilled (Lightning) weights.
 	Fast = Options{Sampler: DPMPP2M, Steps: 8, CFGStart: 1.5, CFGEnd: 1.5}
 )
@@ -200,7 +200,8 @@ type settings struct {
 
 // defaults are what a model itself sets.
 type defaults struct {
-	minSize, steps int
+	minSize, steps      int
+	restoration, sChurn float64
 }
 
 // resolve fills in the defaults and checks everything that needs no weights.
@@ -265,9 +266,9 @@ func (o Options) resolve(d defaults) (settings, error) {
 		s.Restoration = -1
 	}
 	if s.guided = !(s.Restoration < 0); s.guided { // NaN is refused below
-		number("Restoration", &s.Restoration, 4, tiny, 100)
+		number("Restoration", &s.Restoration, d.restoration, tiny, 100)
 	}
-	number("SChurn", &s.SChurn, 5, 0, 1000)
+	number("SChurn", &s.SChurn, d.sChurn, 0, 1000)
 	number("SNoise", &s.SNoise, pick(1.01, 1), tiny, 2)
 	number("Eta", &s.Eta, 1, 0, 1)
 	if s.PositiveWords == "" {

@@ -7,15 +7,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+var sdxlDefaults = defaults{minSize: 1024, steps: 50, restoration: 4, sChurn: 5}
+
 func TestOptionsDefaults(t *testing.T) {
-	s, err := Options{}.resolve(defaults{minSize: 1024, steps: 50})
+	s, err := Options{}.resolve(sdxlDefaults)
 	require.NoError(t, err)
 	require.Equal(t, Options{Upscale: 1, MinSize: 1024, Steps: 50, Seed: 1234, Samples: 1, CFGStart: 4, CFGEnd: 7.5,
 		ControlStart: 1, ControlEnd: 1, Restoration: 4, SChurn: 5, SNoise: 1.01, Eta: 1,
 		PositiveWords: DefaultPositive, NegativeWords: DefaultNegative, TileSize: 128, TileStride: 64}, s.Options)
 	require.True(t, s.guided)
 
-	s, err = Options{Sampler: DPMPP2M}.resolve(defaults{minSize: 1024, steps: 50})
+	s, err = Options{Sampler: DPMPP2M}.resolve(sdxlDefaults)
 	require.NoError(t, err)
 	require.Equal(t, []float64{1.5, 1.5, 1}, []float64{s.CFGStart, s.CFGEnd, s.SNoise})
 	require.Equal(t, 8, s.Steps)
@@ -24,7 +26,7 @@ func TestOptionsDefaults(t *testing.T) {
 
 func TestOptionsNegativeIsZero(t *testing.T) {
 	s, err := Options{CFGStart: -1, SChurn: -1, ControlStart: -1, Restoration: -1, Eta: -1, MinSize: -1, NegativeWords: "-", TileSize: -1}.
-		resolve(defaults{minSize: 1024, steps: 50})
+		resolve(sdxlDefaults)
 	require.NoError(t, err)
 	require.Zero(t, s.CFGStart)
 	require.Zero(t, s.SChurn)
@@ -61,7 +63,7 @@ func TestOptionsRefused(t *testing.T) {
 		"Device":       {Device: "abacus"},
 	} {
 		t.Run(option, func(t *testing.T) {
-			_, err := o.resolve(defaults{minSize: 1024, steps: 50})
+			_, err := o.resolve(sdxlDefaults)
 			var e *OptionError
 			require.ErrorAs(t, err, &e)
 			require.Equal(t, option, e.Option)

@@ -3,7 +3,6 @@
     python -m train.export --run RUN [--vae decoder_final.pt] [--check photo.png]
 """
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from . import adaptor as adaptor_stage, common, prior, robust, scenes, schedule, tokenizer, vae as vae_stage
+from . import adaptor as adaptor_stage, common, prior, robust, schedule, tokenizer, vae as vae_stage
 from .models.unet import size_vector
 
 NAME = "supir-small"
+# What suits this model where SDXL's defaults don't: few steps, and close to the picture, for as long as its
+# denoiser is little trained.
+SAMPLING = {"steps": 12, "restoration": 0.1, "s_churn": 0}
 
 
 def half(module, prefix, keep=lambda name: True):
@@ -28,25 +30,15 @@ def half(module, prefix, keep=lambda name: True):
     return out
 
 
-@torch.no_grad()
-def latent_rgb(vae, pictures):
-    """Least squares from latent to RGB in [-1, 1]: three rows of z weights and a bias."""
-    x = common.to_tensor(pictures)
-    z = vae.encode(x).permute(0, 2, 3, 1).reshape(-1, vae.z)
-    y = torch.nn.functional.avg_pool2d(x, x.shape[-1] // vae.encode(x[:1]).shape[-1]).permute(0, 2, 3, 1).reshape(-1, 3)
-    w = torch.linalg.lstsq(torch.cat([z, torch.ones(len(z), 1)], 1).double(), y.double()).solution.T
-    return [[round(float(v), 6) for v in row] for row in w]
-
-
-def metadata(tok, vae, text, unet, connectors, rgb):
+def metadata(tok, vae, text, unet, connectors):
     k, c = unet.config, connectors.config
     numbers = {
         "vae.norm_groups": vae.config["groups"], "unet.norm_groups": k["groups"], "unet.head_dim": k["head_dim"],
         "adaptor.norm_groups": k["groups"], "adaptor.head_dim": k["head_dim"], "connectors.norm_groups": c["groups"],
         "connectors.head_dim": c["head_dim"], "clip_l.heads": text.config["heads"], "clip_g.heads": text.config["heads"],
-        "min_size": 256}
-    return {"supir.name": NAME, "supir.tokenizer.merges": "\n".join(f"{a} {b}" for a, b in tok.merges),
-            "supir.latent_rgb": json.dumps(rgb)} | {f"supir.{n}": str(v) for n, v in numbers.items()}
+        "min_size": 256, **SAMPLING}
+    return {"supir.name": NAME, "supir.tokenizer.merges": "\n".join(f"{a} {b}" for a, b in tok.merges)} | {
+        f"supir.{n}": str(v) for n, v in numbers.items()}
 
 
 @torch.no_grad()
@@ -91,8 +83,7 @@ def main(argv=None):
         | half(text.l, "conditioner.embedders.0.transformer.text_model.") | half(text.g, "conditioner.embedders.1.model.")
     supir = half(encoder, "first_stage_model.denoise_encoder.") | half(adaptor, "model.control_model.") \
         | half(connectors, "model.diffusion_model.project_modules.")
-    pictures, _ = scenes.load(a.run / "scenes")
-    meta = metadata(tok, vae, text, unet, connectors, latent_rgb(vae, pictures[:24]))
+    meta = metadata(tok, vae, text, unet, connectors)
     total = 0
     for name, tensors in (("sdxl", sdxl), ("supir", supir)):
         tmp = out / f"{name}.tmp"
