@@ -111,10 +111,11 @@ func examine() *checkup {
 		helper := d.Kind == ggml.Accel.String()
 		d.Used = d.Auto || helper && onCPU && slices.Contains(helpers, d.Name)
 		if helper && onCPU && !d.Used {
-			c.Hints = append(c.Hints, d.Name+" is slower than ggml's own kernels and not used: it may be the reference BLAS; OpenBLAS in its place may be faster")
+			c.Hints = append(c.Hints, d.Name+" is not used: behind it is no BLAS known to be fast, perhaps the reference one; OpenBLAS in its place multiplies matrices several times faster than ggml itself")
 		}
 	}
-	if onCPU && !slices.ContainsFunc(c.Devices, func(d deviceReport) bool { return d.Kind == ggml.GPU.String() }) {
+	graphics := func(d deviceReport) bool { return d.Kind == ggml.GPU.String() || d.Kind == ggml.IGPU.String() }
+	if onCPU && !slices.ContainsFunc(c.Devices, graphics) {
 		c.Hints = append(c.Hints, "no graphics device was found; ggml's modules for CUDA, Vulkan, HIP or Metal make one usable")
 	}
 	const full = 12 << 30

@@ -71,7 +71,7 @@ cannot be restored.
 	f.Var(&intValue{&o.quality, 1, 100}, "quality", "of JPEG results, 1 to 100 (95)")
 	f.BoolVar(&o.keepGPS, "keep-gps", false, "keep where the picture was taken in the result's metadata")
 	f.BoolVar(&o.keepProfile, "keep-profile", false, "keep the picture's colour space instead of converting to sRGB")
-	f.Var(text(&o.stage1, "FILE"), "stage1", "also write the cleaned picture that the prompt's restoration starts from")
+	f.Var(text(&o.stage1, "FILE"), "stage1", "also write the picture after the first stage, cleaned but not yet restored")
 	f.BoolVar(&o.json, "json", false, "print events as JSON, one a line (see go doc supir/cmd/supir)")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	f.SortFlags = false
