@@ -3,14 +3,17 @@ package memory
 
 import (
 	"math"
+	"os"
+	"strconv"
+	"strings"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/shirou/gopsutil/v4/mem"
 )
 
 // Available is the memory in bytes that this process could still take without
-// pushing others out: what the system has free or can free at once, within the
-// limit of its control group. It is 0 where the system does not tell.
+// pushing others out: what the system has free or can free at once, within what
+// the limit of its control group leaves. It is 0 where the system does not tell.
 func Available() int64 {
 	v, err := mem.VirtualMemory()
 	if err != nil {
@@ -18,9 +21,28 @@ func Available() int64 {
 	}
 	free := int64(min(v.Available, math.MaxInt64))
 	if limit, err := memlimit.FromCgroup(); err == nil && limit > 0 && limit < math.MaxInt64 {
-		free = min(free, int64(limit))
+		current, _ := os.ReadFile("/sys/fs/cgroup/memory.current")
+		stat, _ := os.ReadFile("/sys/fs/cgroup/memory.stat")
+		free = min(free, max(1, int64(limit)-inUse(string(current), string(stat))))
 	}
 	return free
+}
+
+// inUse is what a control group uses beyond pages of files that it can give back,
+// from the texts of its memory.current and memory.stat; 0 without them.
+func inUse(current, stat string) int64 {
+	used, err := strconv.ParseInt(strings.TrimSpace(current), 10, 64)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(stat) {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "inactive_file "); ok {
+			if files, err := strconv.ParseInt(text, 10, 64); err == nil {
+				used -= files
+			}
+		}
+	}
+	return max(0, used)
 }
 
 // Total is the memory of the machine in bytes, 0 where the system does not tell.
