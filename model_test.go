@@ -10,19 +10,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"supir/internal/ggml"
+	"supir/internal/ggml/ggmltest"
 	"supir/internal/goldentest"
 )
 
 // TestMain ends with no handle of ggml left open.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if n := ggml.Live(); n != 0 && code == 0 {
-		println("ggml handles left open:", n)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { ggmltest.Main(m) }
 
 // goldenFiles are the golden weights with the metadata that they lack: the heads
 // of the text encoders, and a small size to work at.

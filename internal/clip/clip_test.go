@@ -2,26 +2,18 @@ package clip
 
 import (
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"supir/internal/ggml"
+	"supir/internal/ggml/ggmltest"
 	"supir/internal/weights"
 	"supir/internal/weights/weightstest"
 )
 
 // TestMain wants every handle closed at the end.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if n := ggml.Live(); n != 0 && code == 0 {
-		println("handles left open:", n)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { ggmltest.Main(m) }
 
 // sketch is both encoders' tensors, zeros: 10 ids, prompts of 5, two layers of
 // 8 and of 64 features.

@@ -3,6 +3,8 @@ package nn
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"supir/csrc"
 	"supir/internal/ggml"
@@ -130,20 +132,12 @@ func (e *Engine) Measure(params *Params, f func(g *Graph)) (n int64, err error) 
 	defer recovered(&err)
 	n = e.home().AllocSize(p.state)
 	p.buf = ggml.Pretend(p.state)
-	for _, o := range append([]part{p.body}, values(p.onces)...) {
+	for _, o := range append([]part{p.body}, slices.Collect(maps.Values(p.onces))...) {
 		for _, size := range o.sched.ReserveSize(o.graph) {
 			n += size
 		}
 	}
 	return n, nil
-}
-
-func values[K comparable, V any](m map[K]V) []V {
-	var list []V
-	for _, v := range m {
-		list = append(list, v)
-	}
-	return list
 }
 
 // record runs f on a new graph.

@@ -14,18 +14,12 @@ import (
 	"github.com/x448/float16"
 
 	"supir/internal/ggml"
+	"supir/internal/ggml/ggmltest"
 	"supir/internal/weights"
 )
 
 // TestMain wants every handle closed at the end.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if n := ggml.Live(); n != 0 && code == 0 {
-		fmt.Fprintln(os.Stderr, "handles left open:", n)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { ggmltest.Main(m) }
 
 // A testEngine is a way to compute: a device, or the CPU with a helper or
 // without kernels of our own.

@@ -2,28 +2,20 @@ package vae
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"supir/internal/ggml"
+	"supir/internal/ggml/ggmltest"
 	"supir/internal/goldentest"
 	"supir/internal/nn"
 	"supir/internal/weights"
 )
 
 // TestMain wants every handle closed at the end.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if n := ggml.Live(); n != 0 && code == 0 {
-		println("handles left open:", n)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { ggmltest.Main(m) }
 
 // Errors that an F32 implementation on the CPU stays within: sums of a few
 // thousand products in another order differ by 1e-13 or so, and what differs
