@@ -284,12 +284,20 @@ setup_apt() {
 	release=
 	if [ -n "$suites" ]; then release="-t trixie-backports"; fi
 	[ -n "$tools$ggml$extras" ] || return 0
+	newer="$release -o Dir::Etc::PreferencesParts=$scratch/preferences"
 	# shellcheck disable=SC2086
-	if ! apt_install $release -o Dir::Etc::PreferencesParts="$scratch/preferences" \
-		$tools $ggml $extras; then
-		[ -z "$tools$ggml" ] || fail "apt-get could not install these packages, see above"
-		say "going on without" $extras
+	if apt_install $newer $tools $ggml $extras; then return 0; fi
+	# shellcheck disable=SC2086
+	if [ -n "$tools$ggml" ] && ! apt_install $newer $tools $ggml; then
+		fail "apt-get could not install these packages, see above"
 	fi
+	# One by one, so that an extra which does not go with what the machine has
+	# (newer Mesa with older debuggers, say) takes no other along. Its own
+	# release may have one that does.
+	for extra in $extras; do
+		# shellcheck disable=SC2086
+		apt_install $newer $extra || apt_install $extra || say "going on without $extra"
+	done
 }
 
 # apt_worthy NAMES prints those that the sources offer in a version of use.
