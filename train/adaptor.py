@@ -5,22 +5,23 @@
 
 The adaptor starts as the U-Net's encoder, the connectors as near the identity as their norms allow. Captions
 carry quality words; one sample in six is a spoiled picture with negative ones, restored from the same LQ latent.
+The paper's ablations: --no-negatives (Tab. 2b), --connector zeroconv (Tab. 2c), each with a --name of its own.
 """
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from . import common, latents, prior, prompts, scenes, schedule, tokenizer
-from .models.adaptor import Adaptor, Connectors, Recorder
+from .models.adaptor import KINDS, Adaptor, Connectors, Recorder
 
 
-def build(unet, hidden):
+def build(unet, hidden, kind="zerosft"):
     """An adaptor holding the U-Net's encoder, and connectors."""
     k = unet.config
     adaptor = Adaptor(**k)
     own = adaptor.state_dict()
     adaptor.load_state_dict(own | {n: v for n, v in unet.state_dict().items() if n in own})
-    return adaptor, Connectors(unet, k["groups"], k["head_dim"], hidden)
+    return adaptor, Connectors(unet, k["groups"], k["head_dim"], hidden, kind)
 
 
 def main(argv=None):
@@ -28,17 +29,22 @@ def main(argv=None):
     ap.add_argument("--hidden", type=int, default=16, help="ZeroSFT's mlp_shared")
     ap.add_argument("--variants", type=int, default=2)
     ap.add_argument("--low", type=float, default=1.0, help="above 1: more of the low indices, where a sampler ends")
+    ap.add_argument("--prior", default="prior.pt", help="the prior's checkpoint in RUN")
+    ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
+    ap.add_argument("--connector", choices=KINDS, default=KINDS[0], help="zeroconv: as in ControlNet (Tab. 2c)")
     a = ap.parse_args(argv)
     _, captions = scenes.load(a.run / "scenes")
-    clean, bad = latents.load(a.run, "clean0"), latents.load(a.run, "bad0")
+    clean = latents.load(a.run, "clean0")
+    bad, share = (None, 0.0) if a.no_negatives else (latents.load(a.run, "bad0"), prior.BAD)
     low = [latents.load(a.run, f"lq{k}") for k in range(a.variants)]
-    tok, text, unet = prior.load(a.run / "prior.pt")
+    tok, text, unet = prior.load(a.run / a.prior)
     text.to(a.device), unet.to(a.device)
     torch.manual_seed(a.seed)
-    adaptor, connectors = build(unet, a.hidden)
+    adaptor, connectors = build(unet, a.hidden, a.connector)
     adaptor.to(a.device), connectors.to(a.device)
     stage = common.Stage(a, {"adaptor": adaptor, "connectors": connectors})
     stage.extra.setdefault("hidden", a.hidden)
+    stage.extra.setdefault("connector", a.connector)
     held = 16
 
     def sample(size, count):
@@ -46,7 +52,7 @@ def main(argv=None):
         rng, zs, ls, ps = stage.rng, [], [], []
         for _ in range(count):
             lq = low[rng.integers(len(low))]
-            good = rng.random() > prior.BAD
+            good = rng.random() >= share
             i = rng.integers(held, min(len(lq), len(clean if good else bad)))
             z, y, x = prior.crop(rng, (clean if good else bad)[i], size)
             zs.append(z)
@@ -59,7 +65,7 @@ def main(argv=None):
             context = text(*text.tokens(tok, ps, a.device))
         return schedule.noised(z, eps, t), l, t.to(a.device), eps, context
 
-    if stage.iter == 0:
+    if stage.iter == 0 and a.connector == "zerosft":
         record = Recorder(connectors)
         with torch.no_grad():
             for _ in range(8):
@@ -98,7 +104,7 @@ def main(argv=None):
 def load(path, unet):
     """(adaptor, connectors) with averaged weights, frozen."""
     s = common.load(path)
-    adaptor, connectors = build(unet, s["extra"]["hidden"])
+    adaptor, connectors = build(unet, s["extra"]["hidden"], s["extra"].get("connector", "zerosft"))
     adaptor.load_state_dict(s["model"]["adaptor"])
     connectors.load_state_dict(s["model"]["connectors"])
     return adaptor.requires_grad_(False).eval(), connectors.requires_grad_(False).eval()

@@ -42,9 +42,11 @@ def main(argv=None):
     for name, value in dict(l=32, g=40, channels=32, head_dim=32, groups=4, merges=520).items():
         ap.add_argument(f"--{name}", type=int, default=value)
     ap.add_argument("--mult", type=int, nargs="+", default=[1, 2, 2])
+    ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
     a = ap.parse_args(argv)
     _, captions = scenes.load(a.run / "scenes")
-    clean, bad = latents.load(a.run, "clean0"), latents.load(a.run, "bad0")
+    clean = latents.load(a.run, "clean0")
+    bad, share = (None, 0.0) if a.no_negatives else (latents.load(a.run, "bad0"), BAD)
     torch.manual_seed(a.seed)
     merges = tokenizer.learn(captions + [tokenizer.POSITIVE, tokenizer.NEGATIVE] * 200, a.merges)
     config = {k: getattr(a, k) for k in ("l", "g", "channels", "head_dim", "groups", "mult")}
@@ -60,7 +62,7 @@ def main(argv=None):
         size, count = crop_size(stage.progress(), a.batch)
         rng, zs, ps = stage.rng, [], []
         for _ in range(count):
-            good = rng.random() > BAD
+            good = rng.random() >= share
             i = rng.integers(held, len(clean if good else bad))
             zs.append(crop(rng, (clean if good else bad)[i], size)[0])
             ps.append(prompts.prompt(rng, captions[i], good))

@@ -60,6 +60,22 @@ def test_connectors_start_near_identity():
     assert torch.allclose(plain, off, atol=1e-5)
 
 
+def test_zero_convolutions_start_as_the_unet():
+    torch.manual_seed(0)
+    unet = UNet(**SMALL)
+    adaptor, connectors = adaptor_stage.build(unet, hidden=8, kind="zeroconv")
+    assert sorted(connectors.state_dict()) == sorted(f"{i}.zero_conv.{n}" for i in range(10) for n in ("weight", "bias"))
+    torch.nn.init.normal_(unet.out[2].weight, std=0.1)
+    x, t, c, p = torch.randn(1, 4, 16, 16), torch.tensor([300]), torch.randn(1, 77, 24), torch.randn(1, 16)
+    with torch.no_grad():
+        plain, features = unet(x, t, c, p), adaptor(x, x, t, c, p)
+        assert torch.allclose(plain, unet(x, t, c, p, connectors.bind(features)), atol=1e-6)
+        torch.nn.init.normal_(connectors[4].zero_conv.weight)
+        moved = unet(x, t, c, p, connectors.bind(features))
+        assert not torch.allclose(plain, moved, atol=1e-3)
+        assert torch.allclose(plain, unet(x, t, c, p, connectors.bind(features, 0.0)), atol=1e-6)
+
+
 def test_text_keys_and_shapes():
     text = Text(100, 99, l=8, g=16, layers=3, heads=2, pooled=16)
     assert {"embeddings.token_embedding.weight", "encoder.layers.2.self_attn.q_proj.weight",

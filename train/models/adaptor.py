@@ -45,6 +45,19 @@ class ZeroSFT(nn.Module):
         return h if w == 1 else w * h + (1 - w) * join(s)
 
 
+class ZeroConv(nn.Module):
+    """ControlNet's connector, what ZeroSFT is compared with: a skip connection plus a convolution that starts at zero."""
+
+    def __init__(self, feature, skip):
+        super().__init__()
+        self.zero_conv = zero(nn.Conv2d(feature, skip, 1))
+
+    def forward(self, c, s, f=None, w=1.0):
+        """As ZeroSFT's."""
+        h = s + w * self.zero_conv(c)
+        return h if f is None else torch.cat([f, h], 1)
+
+
 class ZeroCrossAttn(nn.Module):
     """The decoder's tokens attend to the adaptor's feature."""
 
@@ -79,15 +92,26 @@ def layout(unet):
             index -= 1
 
 
-class Connectors(nn.ModuleList):
-    """project_modules; `bind` gives the object that UNet.forward calls."""
+KINDS = "zerosft", "zeroconv"
 
-    def __init__(self, unet, groups=4, head_dim=32, hidden=32):
+
+class Connectors(nn.ModuleList):
+    """project_modules; `bind` gives the object that UNet.forward calls.
+
+    kind: ZeroSFT with ZeroCrossAttn, as in the paper, or zero convolutions on skips and middle alone, as in ControlNet.
+    """
+
+    def __init__(self, unet, groups=4, head_dim=32, hidden=32, kind=KINDS[0]):
         rows = sorted(layout(unet))
-        super().__init__([ZeroCrossAttn(s, c, groups, head_dim) if kind == "cross" else ZeroSFT(c, s, f, groups, hidden)
-                          for _, kind, _, c, s, f, _ in rows])
+        if kind == "zeroconv":
+            rows = [row for row in rows if row[1] != "cross"]
+            modules = [ZeroConv(c, s) for *_, c, s, _, _ in rows]
+        else:
+            modules = [ZeroCrossAttn(s, c, groups, head_dim) if place == "cross" else ZeroSFT(c, s, f, groups, hidden)
+                       for _, place, _, c, s, f, _ in rows]
+        super().__init__(modules)
         self.config = dict(groups=groups, head_dim=head_dim, hidden=hidden)
-        self.place = {(kind, block): (index, feature) for index, kind, feature, *_, block in rows}
+        self.place = {(place, block): (i, row[0]) for i, (_, place, *row, block) in enumerate(rows)}
         self.to(memory_format=torch.channels_last)
 
     def bind(self, features, w=1.0):
@@ -100,8 +124,8 @@ class Bound:
     def __init__(self, connectors, features, w):
         self.connectors, self.features, self.w = connectors, features, w
 
-    def at(self, kind, block):
-        index, feature = self.connectors.place[kind, block]
+    def at(self, place, block):
+        index, feature = self.connectors.place[place, block]
         return self.connectors[index], self.features[feature]
 
     def middle(self, h):
@@ -113,6 +137,8 @@ class Bound:
         return connector(c, s, h, self.w)
 
     def cross(self, block, h):
+        if ("cross", block) not in self.connectors.place:  # zero convolutions
+            return h
         connector, c = self.at("cross", block)
         return connector(c, h, self.w)
 
