@@ -1,6 +1,8 @@
 package supir
 
 import (
+	"slices"
+
 	"supir/internal/nn"
 	"supir/internal/unet"
 	"supir/internal/weights"
@@ -11,13 +13,19 @@ const connectorEps = 1e-5
 
 // zeroSFT joins an adaptor's feature X_c, a skip X_s of the U-Net's encoder and
 // the decoder's map X_f (paper Fig. 3c): a zero convolution, then a spatial
-// feature transfer of the normalised whole.
+// feature transfer of the normalised whole. A file that holds the convolution
+// alone has ControlNet's connectors, which the paper compares with (Tab. 2c).
 type zeroSFT struct {
-	ZeroConv nn.Conv2D    `key:"zero_conv"`    // X_c → X_s, 1×1
-	Shared   nn.Conv2D    `key:"mlp_shared.0"` // X_c → hidden, 3×3
-	Mul      nn.Conv2D    `key:"zero_mul"`     // hidden → γ
-	Add      nn.Conv2D    `key:"zero_add"`     // hidden → β
-	Norm     nn.GroupNorm `key:"param_free_norm"`
+	ZeroConv nn.Conv2D        `key:"zero_conv"` // X_c → X_s, 1×1
+	Transfer *featureTransfer `key:"."`         // nil: zero convolution alone
+}
+
+// featureTransfer scales and shifts a normalised map by what it sees in X_c.
+type featureTransfer struct {
+	Shared nn.Conv2D    `key:"mlp_shared.0"` // X_c → hidden, 3×3
+	Mul    nn.Conv2D    `key:"zero_mul"`     // hidden → γ
+	Add    nn.Conv2D    `key:"zero_add"`     // hidden → β
+	Norm   nn.GroupNorm `key:"param_free_norm"`
 }
 
 // check wants a feature of c, a skip of s and a decoder's map of f channels, 0
@@ -25,12 +33,14 @@ type zeroSFT struct {
 func (z *zeroSFT) check(r *weights.Report, c, s, f int) {
 	r.Want(z.ZeroConv.Weight, s, c, 1, 1)
 	r.Want(z.ZeroConv.Bias, s)
-	hidden := z.Shared.Check(r, c, 3)
-	r.Want(z.Mul.Weight, f+s, hidden, 3, 3)
-	r.Want(z.Mul.Bias, f+s)
-	r.Want(z.Add.Weight, f+s, hidden, 3, 3)
-	r.Want(z.Add.Bias, f+s)
-	z.Norm.Check(r, f+s)
+	if t := z.Transfer; t != nil {
+		hidden := t.Shared.Check(r, c, 3)
+		r.Want(t.Mul.Weight, f+s, hidden, 3, 3)
+		r.Want(t.Mul.Bias, f+s)
+		r.Want(t.Add.Weight, f+s, hidden, 3, 3)
+		r.Want(t.Add.Bias, f+s)
+		t.Norm.Check(r, f+s)
+	}
 }
 
 // forward returns the concatenation that enters the decoder's block, (f+s)×H×W:
@@ -40,10 +50,18 @@ func (z *zeroSFT) forward(g *nn.Graph, c, s nn.Map, f *nn.Map, w controlScale) n
 	if f != nil {
 		raw, h = g.Concat(*f, s), g.Concat(*f, h)
 	}
-	a := nn.SiLU(g, z.Shared.Forward(g, c))
-	gamma, beta := z.Mul.Forward(g, a), z.Add.Forward(g, a)
-	h = z.Norm.Forward(g, h, connectorEps)
-	return w.mix(g, raw, nn.Add(g, nn.Add(g, nn.Mul(g, h, gamma), h), beta))
+	if z.Transfer != nil {
+		h = z.Transfer.forward(g, c, h)
+	}
+	return w.mix(g, raw, h)
+}
+
+// forward is GN(h)·(γ+1) + β.
+func (t *featureTransfer) forward(g *nn.Graph, c, h nn.Map) nn.Map {
+	a := nn.SiLU(g, t.Shared.Forward(g, c))
+	gamma, beta := t.Mul.Forward(g, a), t.Add.Forward(g, a)
+	h = t.Norm.Forward(g, h, connectorEps)
+	return nn.Add(g, nn.Add(g, nn.Mul(g, h, gamma), h), beta)
 }
 
 // zeroCrossAttn lets the decoder's map attend to an adaptor's feature of the
@@ -101,11 +119,20 @@ type connector struct {
 	Cross *zeroCrossAttn `key:"."`
 }
 
+// zeroConvolutions tells whether they are ControlNet's: without any feature
+// transfer or attention.
+func (cs *connectors) zeroConvolutions() bool {
+	return !slices.ContainsFunc(cs.Modules, func(m connector) bool {
+		return m.SFT == nil || m.SFT.Transfer != nil
+	})
+}
+
 // check wants, for each skip from the first to the last, a ZeroSFT, before it a
 // ZeroCrossAttn where the decoder's block ends in a doubling of the size, and at
-// the end a ZeroSFT for the middle. The channels are those of unet.UNet.Check.
+// the end a ZeroSFT for the middle. Of zero convolutions it wants one for each
+// skip and the middle. The channels are those of unet.UNet.Check.
 func (cs *connectors) check(r *weights.Report, features, skips []int, middle int, decoder, inner []int) {
-	n := 0
+	n, plain := 0, cs.zeroConvolutions()
 	next := func(kind string) *connector {
 		n++
 		if n > len(cs.Modules) {
@@ -116,10 +143,13 @@ func (cs *connectors) check(r *weights.Report, features, skips []int, middle int
 			r.Invalid("project_modules.%d: not a %s", n-1, kind)
 			return nil
 		}
+		if m.SFT != nil && !plain && m.SFT.Transfer == nil {
+			r.Invalid("project_modules.%d: a zero convolution among ZeroSFTs", n-1)
+		}
 		return m
 	}
 	for i := range skips {
-		if inner[i] > 0 {
+		if inner[i] > 0 && !plain {
 			if m := next("ZeroCrossAttn"); m != nil {
 				m.Cross.check(r, features[i], inner[i])
 			}
@@ -161,6 +191,9 @@ func (s *steering) Skip(g *nn.Graph, skip int, h, x nn.Map) nn.Map {
 }
 
 func (s *steering) Inner(g *nn.Graph, skip int, h nn.Map) nn.Map {
+	if s.connectors.zeroConvolutions() {
+		return h
+	}
 	m, i := s.next(g)
 	return nn.Name(g, m.Cross.forward(g, s.features[skip], h, s.scale), "unet.project_modules.%d", i)
 }
