@@ -87,46 +87,54 @@ func (b *Buffer) Close() {
 
 // SetBytes copies data to the tensor's memory, from its first byte on. It
 // panics with a *ShapeError if the tensor is smaller.
-func (t Tensor) SetBytes(data []byte) {
+func (t Tensor) SetBytes(data []byte) { t.setBytes(0, data) }
+
+func (t Tensor) setBytes(at int, data []byte) {
 	if len(data) == 0 {
 		return
 	}
-	t.mustHold(len(data))
-	C.ggml_backend_tensor_set(t.c, unsafe.Pointer(unsafe.SliceData(data)), 0, C.size_t(len(data)))
+	t.mustHold(at, len(data))
+	C.ggml_backend_tensor_set(t.c, unsafe.Pointer(unsafe.SliceData(data)), C.size_t(at), C.size_t(len(data)))
 }
 
 // SetFloat32 copies data to the memory of an F32 tensor.
-func (t Tensor) SetFloat32(data []float32) { setData(t, F32, data) }
+func (t Tensor) SetFloat32(data []float32) { setData(t, F32, 0, data) }
+
+// SetFloat32At copies data to the memory of an F32 tensor, from element at on.
+func (t Tensor) SetFloat32At(at int, data []float32) { setData(t, F32, at, data) }
 
 // SetInt32 copies data to the memory of an I32 tensor.
-func (t Tensor) SetInt32(data []int32) { setData(t, I32, data) }
+func (t Tensor) SetInt32(data []int32) { setData(t, I32, 0, data) }
 
 // GetFloat32 copies the memory of an F32 tensor to data.
-func (t Tensor) GetFloat32(data []float32) {
+func (t Tensor) GetFloat32(data []float32) { t.GetFloat32At(0, data) }
+
+// GetFloat32At copies the memory of an F32 tensor to data, from element at on.
+func (t Tensor) GetFloat32At(at int, data []float32) {
 	if t.Type() != F32 {
 		panic(&ShapeError{Op: "get", Reason: fmt.Sprintf("%v is not F32", t)})
 	}
 	if len(data) == 0 {
 		return
 	}
-	t.mustHold(4 * len(data))
-	C.ggml_backend_tensor_get(t.c, unsafe.Pointer(unsafe.SliceData(data)), 0, C.size_t(4*len(data)))
+	t.mustHold(4*at, 4*len(data))
+	C.ggml_backend_tensor_get(t.c, unsafe.Pointer(unsafe.SliceData(data)), C.size_t(4*at), C.size_t(4*len(data)))
 }
 
-func setData[E float32 | int32](t Tensor, want Type, data []E) {
+func setData[E float32 | int32](t Tensor, want Type, at int, data []E) {
 	if t.Type() != want {
 		panic(&ShapeError{Op: "set", Reason: fmt.Sprintf("%v is not %v", t, want)})
 	}
 	if len(data) > 0 {
-		t.SetBytes(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), 4*len(data)))
+		t.setBytes(4*at, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), 4*len(data)))
 	}
 }
 
-func (t Tensor) mustHold(bytes int) {
+func (t Tensor) mustHold(at, bytes int) {
 	if t.c.buffer == nil && (t.c.view_src == nil || t.c.view_src.buffer == nil) {
 		panic(&ShapeError{Op: "copy", Reason: fmt.Sprintf("%v has no memory", t)})
 	}
-	if int64(bytes) > t.Bytes() {
-		panic(&ShapeError{Op: "copy", Reason: fmt.Sprintf("%d bytes for %v of %d", bytes, t, t.Bytes())})
+	if at < 0 || int64(at)+int64(bytes) > t.Bytes() {
+		panic(&ShapeError{Op: "copy", Reason: fmt.Sprintf("%d bytes at %d for %v of %d", bytes, at, t, t.Bytes())})
 	}
 }

@@ -286,6 +286,29 @@ func (p *Program) Get(name string) ([]float32, error) {
 	return data, nil
 }
 
+// SetAt copies values to a part of an input, from place at of the order that Set
+// takes.
+func (p *Program) SetAt(name string, at int, data []float32) error {
+	t, ok := p.inputs[name]
+	if !ok || t.Type() != ggml.F32 || at < 0 || int64(at+len(data)) > t.Elements() {
+		return fmt.Errorf("nn: input %q: %d values at %d do not fit", name, len(data), at)
+	}
+	t.SetFloat32At(at, data)
+	p.stale[name] = true
+	return nil
+}
+
+// GetAt copies a part of an output to dst, from place at of the order that Get
+// gives.
+func (p *Program) GetAt(name string, at int, dst []float32) error {
+	t, ok := p.outputs[name]
+	if !ok || at < 0 || int64(at+len(dst)) > t.Elements() {
+		return fmt.Errorf("nn: output %q: no %d values at %d", name, len(dst), at)
+	}
+	t.GetFloat32At(at, dst)
+	return nil
+}
+
 // Outputs are the names of all outputs.
 func (p *Program) Outputs() []string {
 	var names []string

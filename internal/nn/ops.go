@@ -80,6 +80,28 @@ func (g *Graph) AddVector(x Map, v Vector) Map {
 	return g.low.addVector(g, x, v)
 }
 
+// Affine is scale·x + shift with a factor and a summand for every channel: a
+// GroupNorm whose statistics are known.
+func (g *Graph) Affine(x Map, scale, shift Vector) Map {
+	for _, v := range []Vector{scale, shift} {
+		if v.C != x.C || v.N != x.N && v.N != 1 {
+			failf("%v on %v", v, x)
+		}
+	}
+	return g.low.affine(g, x, scale, shift)
+}
+
+// Crop is x without so many pixels on each side.
+func (g *Graph) Crop(x Map, edge Padding) Map {
+	if edge == (Padding{}) {
+		return x
+	}
+	if min(edge.Left, edge.Right, edge.Top, edge.Bottom) < 0 || edge.Left+edge.Right >= x.W || edge.Top+edge.Bottom >= x.H {
+		failf("nothing is left of %v without %v", x, edge)
+	}
+	return g.low.crop(g, x, edge)
+}
+
 // Row is token i of every batch.
 func (g *Graph) Row(x Tokens, i int) Vector {
 	t := g.ctx.View(x.t, [4]int64{int64(x.C), 1, int64(x.N), 1}, int64(i)*x.t.NB(1))

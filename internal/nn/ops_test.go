@@ -341,7 +341,19 @@ func moves() []opCase {
 			},
 			want: func(in []array, _ []int32, _ []array) array { return narrow(in[0], 3, 2) }},
 	}
+	for _, edge := range []Padding{{Left: 1, Right: 2, Top: 3}, {Bottom: 4}, {2, 2, 1, 1}} {
+		list = append(list, opCase{name: fmt.Sprintf("crop %v", edge), in: [][]int{{2, 3, 5, 7}},
+			build: func(g *Graph, in []any, _ func(int, int) IDs, _ []*weights.Tensor) any {
+				return g.Crop(in[0].(Map), edge)
+			},
+			want: func(in []array, _ []int32, _ []array) array { return refCrop(in[0], edge) }})
+	}
 	for _, n := range []int{1, 2} {
+		list = append(list, opCase{name: fmt.Sprintf("affine %d", n), in: [][]int{{2, 4, 3, 5}, {n, 4}, {n, 4}},
+			build: func(g *Graph, in []any, _ func(int, int) IDs, _ []*weights.Tensor) any {
+				return g.Affine(in[0].(Map), in[1].(Vector), in[2].(Vector))
+			},
+			want: func(in []array, _ []int32, _ []array) array { return refAffine(in[0], in[1], in[2]) }})
 		list = append(list, opCase{name: fmt.Sprintf("add vector %d", n), in: [][]int{{2, 4, 3, 5}, {n, 4}},
 			build: func(g *Graph, in []any, _ func(int, int) IDs, _ []*weights.Tensor) any {
 				return g.AddVector(in[0].(Map), in[1].(Vector))

@@ -18,6 +18,8 @@ type lowering interface {
 	tokens(g *Graph, x Map) Tokens
 	grid(g *Graph, x Tokens, h, w int) Map
 	addVector(g *Graph, x Map, v Vector) Map
+	affine(g *Graph, x Map, scale, shift Vector) Map
+	crop(g *Graph, x Map, edge Padding) Map
 	groupNorm(g *Graph, x Map, weight, bias *weights.Tensor, groups int, eps float32) Map
 	conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride int, pad Padding) Map
 	attention(g *Graph, q, k, v Tokens, heads int, causal bool, scale float32) Tokens
@@ -62,6 +64,17 @@ func (p *portable) grid(g *Graph, x Tokens, h, w int) Map {
 func (p *portable) addVector(g *Graph, x Map, v Vector) Map {
 	x.t = g.ctx.Add(x.t, g.ctx.Reshape(v.t, 1, 1, int64(v.C), int64(v.N)))
 	return x
+}
+
+func (p *portable) affine(g *Graph, x Map, scale, shift Vector) Map {
+	x.t = g.ctx.Mul(x.t, g.ctx.Reshape(scale.t, 1, 1, int64(scale.C), int64(scale.N)))
+	return p.addVector(g, x, shift)
+}
+
+func (p *portable) crop(g *Graph, x Map, edge Padding) Map {
+	y := Map{C: x.C, H: x.H - edge.Top - edge.Bottom, W: x.W - edge.Left - edge.Right, N: x.N}
+	y.t = g.ctx.Cont(g.ctx.View(x.t, [4]int64{int64(y.W), int64(y.H), int64(y.C), int64(y.N)}, int64(edge.Top)*x.t.NB(1)+int64(edge.Left)*x.t.NB(0)))
+	return y
 }
 
 // perChannel is a weight vector that broadcasts over pixels.

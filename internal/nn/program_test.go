@@ -124,6 +124,17 @@ func TestSetAndGet(t *testing.T) {
 	_, err := p.Get("x")
 	require.ErrorContains(t, err, `no output "x"`)
 	assert.Equal(t, []float32{-1, -2, -3, -4, -5, -6}, get(t, p, "out"), "as it was")
+
+	require.NoError(t, p.SetAt("x", 4, []float32{7, 8}))
+	require.NoError(t, p.Run(context.Background()))
+	part := make([]float32, 3)
+	require.NoError(t, p.GetAt("out", 3, part))
+	assert.Equal(t, []float32{-4, -7, -8}, part)
+	require.Error(t, p.SetAt("x", 5, part[:2]), "beyond the end")
+	require.Error(t, p.SetAt("x", -1, part[:2]))
+	require.Error(t, p.SetAt("ids", 0, part[:2]), "not an input of numbers")
+	require.Error(t, p.GetAt("out", 4, part), "beyond the end")
+	require.Error(t, p.GetAt("x", 0, part), "not an output")
 }
 
 // TestMisuse wants an error, and nothing left open, where a network is wrong.

@@ -253,6 +253,36 @@ func refAddVector(x, v array) array {
 	return y
 }
 
+// refAffine scales and shifts per channel.
+func refAffine(x, scale, shift array) array {
+	y := each(x, func(v float64) float64 { return v })
+	for b := range x.shape[0] {
+		for i := range x.shape[1] {
+			for yy := range x.shape[2] {
+				for xx := range x.shape[3] {
+					*y.at(b, i, yy, xx) *= *scale.at(b%scale.shape[0], i)
+				}
+			}
+		}
+	}
+	return refAddVector(y, shift)
+}
+
+// refCrop leaves the edges away.
+func refCrop(x array, edge Padding) array {
+	y := zeros(x.shape[0], x.shape[1], x.shape[2]-edge.Top-edge.Bottom, x.shape[3]-edge.Left-edge.Right)
+	for b := range y.shape[0] {
+		for i := range y.shape[1] {
+			for yy := range y.shape[2] {
+				for xx := range y.shape[3] {
+					*y.at(b, i, yy, xx) = *x.at(b, i, yy+edge.Top, xx+edge.Left)
+				}
+			}
+		}
+	}
+	return y
+}
+
 // refRows picks rows of a table, in the order of ids, of which t make a batch.
 func refRows(table array, ids []int32, t int) array {
 	c := table.shape[1]
