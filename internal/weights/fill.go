@@ -90,7 +90,7 @@ func (f *filler) tensor(v reflect.Value, k key, name string) {
 	case t == nil:
 		f.report.Missing(name)
 	case !t.DType.Weight():
-		f.report.Invalid("%s: stored as %v, want F32, F16 or BF16 (%s)", name, t.DType, t.File)
+		f.report.Invalid("%s: stored as %v, want F32, F16, BF16 or a quantised type (%s)", name, t.DType, t.File)
 	default:
 		f.report.take(name)
 		v.Set(reflect.ValueOf(t))

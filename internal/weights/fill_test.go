@@ -141,7 +141,7 @@ func TestFillReportsAllAtOnce(t *testing.T) {
 			`metadata supir.net.eps: "NaN" is no float32`,
 			`metadata supir.net.groups: "many" is no int`,
 			"metadata supir.net.heads: 0, want at least 1",
-			"n.table: stored as I32, want F32, F16 or BF16 (test.safetensors)",
+			"n.table: stored as I32, want F32, F16, BF16 or a quantised type (test.safetensors)",
 		},
 	}, mismatch)
 	assert.Contains(t, mismatch.Error(), "5 missing, 4 unexpected, 2 of another shape, 5 invalid\nmissing:\n  metadata supir.net.name\n")

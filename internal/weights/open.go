@@ -105,7 +105,7 @@ func parse(path string, data []byte) (*contents, error) {
 	case bytes.HasPrefix(data, []byte("PK\x03\x04")), bytes.HasPrefix(data, []byte("\x80\x02")):
 		return nil, &UnsupportedError{File: path, Reason: "a PyTorch checkpoint, whatever its name says: take the .safetensors file, or convert it"}
 	case bytes.HasPrefix(data, []byte("GGUF")):
-		return nil, &UnsupportedError{File: path, Reason: "a GGUF file, which cannot be read yet: take the .safetensors file"}
+		return parseGGUF(path, data)
 	case bytes.HasPrefix(data, []byte("{")) && !looksLikeSafetensors(data):
 		return nil, &CorruptError{File: path, Reason: "a JSON text, such as the index of a model in several files, not a weight file"}
 	}

@@ -60,7 +60,7 @@ type headerReader struct {
 	dec     *json.Decoder
 	tensors []*Tensor
 	places  [][2]int // begin and end of each tensor in the body
-	meta    map[string]string
+	meta    map[string]any
 }
 
 func (h *headerReader) corrupt(tensor, format string, args ...any) error {
@@ -84,7 +84,7 @@ func (h *headerReader) read() error {
 }
 
 func (h *headerReader) metadata() error {
-	h.meta = map[string]string{}
+	h.meta = map[string]any{}
 	return h.object("__metadata__", func(key string) error {
 		token, err := h.token("")
 		if err != nil {
@@ -148,7 +148,7 @@ func (h *headerReader) dtype(tensor string) (DType, error) {
 	if !ok {
 		return 0, h.corrupt(tensor, "dtype is not a string")
 	}
-	for d, known := range dtypes {
+	for d, known := range dtypes[:Bool+1] {
 		if name == known.name {
 			return DType(d), nil
 		}

@@ -14,7 +14,7 @@ import (
 type Set struct {
 	tensors map[string]*Tensor
 	names   []string // sorted
-	meta    map[string]string
+	meta    map[string]any
 	files   []*contents
 	unmap   func() error
 }
@@ -23,11 +23,11 @@ type Set struct {
 type contents struct {
 	path    string
 	tensors []*Tensor
-	meta    map[string]string
+	meta    map[string]any
 }
 
 func newSet(files []*contents, closers []func() error) *Set {
-	s := &Set{tensors: map[string]*Tensor{}, meta: map[string]string{}, files: files}
+	s := &Set{tensors: map[string]*Tensor{}, meta: map[string]any{}, files: files}
 	for _, f := range files {
 		for _, t := range f.tensors {
 			s.tensors[t.Name] = t
@@ -57,12 +57,6 @@ func (s *Set) Tensors() iter.Seq[*Tensor] {
 			}
 		}
 	}
-}
-
-// Metadata is the value the files give for key.
-func (s *Set) Metadata(key string) (value string, ok bool) {
-	value, ok = s.meta[key]
-	return value, ok
 }
 
 // Close unmaps the files: no tensor's Data may be read from then on. It may be

@@ -62,7 +62,14 @@ func TestElements(t *testing.T) {
 func TestWeightTypes(t *testing.T) {
 	for d := weights.F32; d <= weights.Bool; d++ {
 		assert.Equal(t, d <= weights.BF16, d.Weight(), d)
+		assert.False(t, d.Quantised(), d)
 	}
+	for d := weights.Q4_0; d <= weights.Q2_0; d++ {
+		assert.True(t, d.Weight() && d.Quantised(), d)
+		_, ok := d.GGML()
+		assert.True(t, ok, d)
+	}
+	assert.False(t, (weights.Q2_0 + 1).Weight())
 }
 
 // one is a small file with one tensor of that name and value.

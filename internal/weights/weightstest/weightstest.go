@@ -5,10 +5,9 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
-
-	"maps"
 
 	"supir/internal/weights"
 )
@@ -30,8 +29,19 @@ func F32(shape []int, values ...float32) Tensor {
 	return t
 }
 
-var sizes = map[weights.DType]int{
-	weights.F32: 4, weights.F16: 2, weights.BF16: 2, weights.F64: 8, weights.U8: 1, weights.I32: 4, weights.I64: 8,
+// bytes are the tensor's, zeros where it has none.
+func (t Tensor) bytes(name string) []byte {
+	block, size := t.DType.Block()
+	for _, d := range t.Shape {
+		size *= d
+	}
+	if size /= block; t.Data == nil {
+		return make([]byte, size)
+	}
+	if len(t.Data) != size {
+		panic(fmt.Sprintf("weightstest: %s: %d bytes of data for %d", name, len(t.Data), size))
+	}
+	return t.Data
 }
 
 // Safetensors is a file with these tensors, by name, and this metadata, which
@@ -44,22 +54,12 @@ func Safetensors(tensors map[string]Tensor, metadata map[string]string) []byte {
 	var body []byte
 	for _, name := range slices.Sorted(maps.Keys(tensors)) {
 		t := tensors[name]
-		size, shape := sizes[t.DType], t.Shape
+		shape, data := t.Shape, t.bytes(name)
 		if shape == nil {
 			shape = []int{}
 		}
-		for _, d := range shape {
-			size *= d
-		}
-		data := t.Data
-		if data == nil {
-			data = make([]byte, size)
-		}
-		if len(data) != size {
-			panic(fmt.Sprintf("weightstest: %s: %d bytes of data for %d", name, len(data), size))
-		}
 		header[name] = map[string]any{
-			"dtype": t.DType.String(), "shape": shape, "data_offsets": []int{len(body), len(body) + size},
+			"dtype": t.DType.String(), "shape": shape, "data_offsets": []int{len(body), len(body) + len(data)},
 		}
 		body = append(body, data...)
 	}
