@@ -53,6 +53,7 @@ const (
 	F32  Type = C.GGML_TYPE_F32
 	F16  Type = C.GGML_TYPE_F16
 	BF16 Type = C.GGML_TYPE_BF16
+	I8   Type = C.GGML_TYPE_I8
 	I32  Type = C.GGML_TYPE_I32
 	Q8_0 Type = C.GGML_TYPE_Q8_0
 	Q6_K Type = C.GGML_TYPE_Q6_K

@@ -8,6 +8,10 @@ static struct ggml_tensor * supir_custom(struct ggml_context * ctx, void * fn, v
 	const int64_t * ne = args[0]->ne;
 	return ggml_custom_4d(ctx, GGML_TYPE_F32, ne[0], ne[1], ne[2], ne[3], args, n, (ggml_custom_op_t) fn, GGML_N_TASKS_MAX, data);
 }
+static struct ggml_tensor * supir_custom_new(struct ggml_context * ctx, enum ggml_type type, const int64_t * ne, void * fn, void * data,
+		struct ggml_tensor ** args, int n) {
+	return ggml_custom_4d(ctx, type, ne[0], ne[1], ne[2], ne[3], args, n, (ggml_custom_op_t) fn, GGML_N_TASKS_MAX, data);
+}
 */
 import "C"
 
@@ -165,6 +169,21 @@ func (ctx *Context) Custom(fn, data unsafe.Pointer, a Tensor, more ...Tensor) Te
 		args[i] = t.c
 	}
 	return ctx.wrap(C.supir_custom(ctx.c, fn, data, &args[0], C.int(1+len(more))))
+}
+
+// CustomNew is Custom of a type and size of its own, and of contiguous operands
+// of any type.
+func (ctx *Context) CustomNew(typ Type, ne [4]int64, fn, data unsafe.Pointer, operands ...Tensor) Tensor {
+	var args [C.GGML_MAX_SRC]*C.struct_ggml_tensor
+	need(len(operands) > 0 && len(operands) <= len(args), "custom", "%d operands", len(operands))
+	for i, t := range operands {
+		need(t.Contiguous(), "custom", "operand %d, %v, is not contiguous", i, t)
+		args[i] = t.c
+	}
+	for _, n := range ne {
+		need(n > 0, "custom", "a result of %v", ne)
+	}
+	return ctx.wrap(C.supir_custom_new(ctx.c, C.enum_ggml_type(typ), (*C.int64_t)(&ne[0]), fn, data, &args[0], C.int(len(operands))))
 }
 
 // Silu is a·sigmoid(a).

@@ -13,7 +13,7 @@ func (p *native) groupNorm(g *Graph, x Map, weight, bias *weights.Tensor, groups
 	if x.C%groups != 0 || !x.t.Contiguous() {
 		return p.portable.groupNorm(g, x, weight, bias, groups, eps)
 	}
-	op := csrc.GroupNorm(groups, eps)
+	op := csrc.GroupNorm(x.W*x.H, x.C, x.N, groups, eps)
 	g.ops = append(g.ops, &op)
 	x.t = g.ctx.Custom(op.Func, op.Data, x.t, g.weight(weight), g.weight(bias))
 	return x
