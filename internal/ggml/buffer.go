@@ -67,6 +67,13 @@ func (b *Buffer) SetWeights() {
 	}
 }
 
+// Clear sets all bytes of the buffer to zero.
+func (b *Buffer) Clear() {
+	if b.c != nil {
+		C.ggml_backend_buffer_clear(b.c, 0)
+	}
+}
+
 // Size is the buffer's size in bytes.
 func (b *Buffer) Size() int64 {
 	if b.c == nil {

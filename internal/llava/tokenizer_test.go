@@ -90,14 +90,14 @@ func TestEncode(t *testing.T) {
 		want string
 	}{
 		{"", ""},
-		{"abc", "▁ a bc"},             // the better pair first, not the first one
-		{"aaa", "▁ aa a"},             // of equal ones the left one
-		{"ab", "▁ ab"},                // unused pieces are taken apart again
+		{"abc", "▁ a bc"},              // the better pair first, not the first one
+		{"aaa", "▁ aa a"},              // of equal ones the left one
+		{"ab", "▁ ab"},                 // unused pieces are taken apart again
 		{"<s>", "▁ <unk> <unk> <unk>"}, // nothing spells a control piece
-		{"A", "▁ <0x41>"},             // by its byte
-		{"ä", "▁ <0xC3> <0xA4>"},      // by its bytes
-		{"é", "▁ <unk>"},              // of which one lacks a piece
-		{"a[x]b", "▁ a [x] b"},        // whole, and never joined
+		{"A", "▁ <0x41>"},              // by its byte
+		{"ä", "▁ <0xC3> <0xA4>"},       // by its bytes
+		{"é", "▁ <unk>"},               // of which one lacks a piece
+		{"a[x]b", "▁ a [x] b"},         // whole, and never joined
 	} {
 		var pieces []string
 		for _, id := range tok.Encode(c.text) {

@@ -80,7 +80,7 @@ func BenchmarkOperators(b *testing.B) {
 // operators is the table.
 func operators() []opCase {
 	var list []opCase
-	for _, part := range [][]opCase{linears(), convolutions(), norms(), attentions(), elementwise(), moves(), lookups()} {
+	for _, part := range [][]opCase{linears(), convolutions(), norms(), attentions(), elementwise(), moves(), lookups(), transformers()} {
 		list = append(list, part...)
 	}
 	return list
