@@ -60,3 +60,12 @@ func (g *Graph) Rotate(x Tokens, positions IDs, heads int, r Rotary) Tokens {
 	x.t = g.ctx.Reshape(t, int64(x.C), int64(x.T), 1, 1)
 	return x
 }
+
+// Some is n tokens of one sequence, from the given one on.
+func (g *Graph) Some(x Tokens, from, n int) Tokens {
+	if from < 0 || n < 1 || from+n > x.T || x.N != 1 {
+		failf("tokens %d to %d of %v", from, from+n-1, x)
+	}
+	t := g.ctx.View(x.t, [4]int64{int64(x.C), int64(n), 1, 1}, int64(from)*x.t.NB(1))
+	return Tokens{t: g.ctx.Cont(t), C: x.C, T: n, N: 1}
+}
