@@ -22,8 +22,7 @@ type Options struct {
 
 	// Enough, if set, ends the answer early when it says so of its text so far.
 	Enough func(text string) bool
-	// Progress, if set, is told how many tokens of how many at most are written,
-	// over all pictures.
+	// Progress, if set, is told how many tokens of how many at most are written.
 	Progress func(done, most int)
 }
 
@@ -31,60 +30,59 @@ type Options struct {
 // at; for each growth a program is built anew.
 const windowStep = 128
 
-// Captions describes pictures. The tower is loaded, used and released, then the
-// language model.
-func (m *Model) Captions(ctx context.Context, e *nn.Engine, p nn.Precision, pictures []image.Image, o Options) ([]string, error) {
-	features, err := m.see(ctx, e, p, pictures, o.Fit)
-	if err != nil {
-		return nil, err
-	}
-	w, err := m.newWriter(ctx, e, p, o)
-	if err != nil {
-		return nil, err
-	}
-	defer w.close()
-	var captions []string
-	for i, f := range features {
-		text, err := w.write(ctx, f, func(n int) {
-			if o.Progress != nil {
-				o.Progress(i*w.most+n, len(pictures)*w.most)
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
-		captions = append(captions, text)
-	}
-	return captions, nil
+// A Session is a model at work on a device. Close it before the engine.
+type Session struct {
+	m         *Model
+	e         *nn.Engine
+	precision nn.Precision
+	text      *nn.Params // once it is needed; the tower is loaded for each picture
 }
 
-// see turns pictures into tokens of the language model.
-func (m *Model) see(ctx context.Context, e *nn.Engine, p nn.Precision, pictures []image.Image, fit Fit) ([][]float32, error) {
-	params, err := e.Load(ctx, p, &m.Vision)
+// NewSession makes a session; weights are loaded when they are needed.
+func (m *Model) NewSession(e *nn.Engine, p nn.Precision) *Session {
+	return &Session{m: m, e: e, precision: p}
+}
+
+// Close frees the weights. It may be repeated.
+func (s *Session) Close() {
+	s.text.Close()
+	s.text = nil
+}
+
+// Caption describes a picture. The tower is loaded, used and released, then the
+// language model is loaded, which stays for the next picture.
+func (s *Session) Caption(ctx context.Context, img image.Image, o Options) (string, error) {
+	features, err := s.see(ctx, img, o.Fit)
+	if err != nil {
+		return "", err
+	}
+	w, err := s.newWriter(ctx, o)
+	if err != nil {
+		return "", err
+	}
+	defer w.close()
+	return w.write(ctx, features)
+}
+
+// see turns a picture into tokens of the language model.
+func (s *Session) see(ctx context.Context, img image.Image, fit Fit) ([]float32, error) {
+	params, err := s.e.Load(ctx, s.precision, &s.m.Vision)
 	if err != nil {
 		return nil, err
 	}
 	defer params.Close()
-	program, err := e.Build(params, nil, m.visionProgram)
+	program, err := s.e.Build(params, nil, s.m.visionProgram)
 	if err != nil {
 		return nil, err
 	}
 	defer program.Close()
-	var list [][]float32
-	for _, img := range pictures {
-		if err := program.Set("picture", m.Vision.pixels(img, fit)); err != nil {
-			return nil, err
-		}
-		if err := program.Run(ctx); err != nil {
-			return nil, err
-		}
-		tokens, err := program.Get("tokens")
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, tokens)
+	if err := program.Set("picture", s.m.Vision.pixels(img, fit)); err != nil {
+		return nil, err
 	}
-	return list, nil
+	if err := program.Run(ctx); err != nil {
+		return nil, err
+	}
+	return program.Get("tokens")
 }
 
 func (m *Model) visionProgram(g *nn.Graph) {
@@ -102,34 +100,31 @@ func (m *Model) promptIDs(question string) (before, after []int32) {
 	return append([]int32{m.Tokenizer.BOS()}, m.Tokenizer.Encode(head)...), m.Tokenizer.Encode(tail)
 }
 
-// A writer is the language model on a device.
+// A writer answers one prompt.
 type writer struct {
-	m             *Model
-	e             *nn.Engine
+	*Session
 	o             Options
-	params        *nn.Params
 	cache         *nn.Cache
 	before, after []int32
 	most          int // tokens of an answer
 }
 
-func (m *Model) newWriter(ctx context.Context, e *nn.Engine, p nn.Precision, o Options) (w *writer, err error) {
-	w = &writer{m: m, e: e, o: o}
-	defer func() {
-		if err != nil {
-			w.close()
+func (s *Session) newWriter(ctx context.Context, o Options) (w *writer, err error) {
+	w = &writer{Session: s, o: o}
+	w.before, w.after = s.m.promptIDs(o.Question)
+	if w.most, err = s.m.room(len(w.before)+len(w.after), o.MaxTokens); err != nil {
+		return nil, err
+	}
+	if s.text == nil {
+		if s.text, err = s.e.Load(ctx, s.precision, &s.m.Text); err != nil {
+			return nil, err
 		}
-	}()
-	w.before, w.after = m.promptIDs(o.Question)
-	if w.most, err = m.room(len(w.before)+len(w.after), o.MaxTokens); err != nil {
-		return nil, err
 	}
-	if w.params, err = e.Load(ctx, p, &m.Text); err != nil {
-		return nil, err
-	}
-	w.cache, err = e.NewCache(p, len(m.Text.Layers), m.Text.cacheFeatures(), m.capacity(w.prompt()+w.most))
+	w.cache, err = s.e.NewCache(s.precision, len(s.m.Text.Layers), s.m.Text.cacheFeatures(), capacity(w.prompt()+w.most))
 	return w, err
 }
+
+func (w *writer) close() { w.cache.Close() }
 
 // room is how many tokens an answer to a prompt of so many ids may have.
 func (m *Model) room(prompt, most int) (int, error) {
@@ -141,18 +136,13 @@ func (m *Model) room(prompt, most int) (int, error) {
 }
 
 // capacity rounds a number of tokens up to whole windows.
-func (m *Model) capacity(tokens int) int { return (tokens + windowStep - 1) / windowStep * windowStep }
+func capacity(tokens int) int { return (tokens + windowStep - 1) / windowStep * windowStep }
 
 // prompt is the number of the prompt's tokens.
 func (w *writer) prompt() int { return len(w.before) + w.m.Vision.Tokens() + len(w.after) }
 
-func (w *writer) close() {
-	w.cache.Close()
-	w.params.Close()
-}
-
 // write answers the prompt about a picture.
-func (w *writer) write(ctx context.Context, picture []float32, progress func(n int)) (string, error) {
+func (w *writer) write(ctx context.Context, picture []float32) (string, error) {
 	logits, err := w.read(ctx, picture)
 	if err != nil {
 		return "", err
@@ -170,15 +160,17 @@ func (w *writer) write(ctx context.Context, picture []float32, progress func(n i
 			break
 		}
 		answer = append(answer, id)
-		progress(len(answer))
-		if len(answer) == w.most || w.o.Enough != nil && w.o.Enough(w.text(answer)) {
+		if w.o.Progress != nil {
+			w.o.Progress(len(answer), w.most)
+		}
+		if len(answer) == w.most || w.o.Enough != nil && w.o.Enough(w.line(answer)) {
 			break
 		}
 		if logits, err = steps.next(ctx, id, w.prompt()+len(answer)-1); err != nil {
 			return "", err
 		}
 	}
-	return w.text(answer), nil
+	return w.line(answer), nil
 }
 
 // finite makes sure that a broken model says so instead of writing nonsense.
@@ -191,15 +183,15 @@ func finite(logits []float32) error {
 	return nil
 }
 
-// text is an answer on one line.
-func (w *writer) text(ids []int32) string {
+// line is an answer on one line.
+func (w *writer) line(ids []int32) string {
 	return strings.Join(strings.Fields(w.m.Tokenizer.Decode(ids)), " ")
 }
 
 // read computes the whole prompt as one batch, and gives the logits of what
 // follows it.
 func (w *writer) read(ctx context.Context, picture []float32) ([]float32, error) {
-	program, err := w.e.Build(w.params, nil, func(g *nn.Graph) {
+	program, err := w.e.Build(w.text, nil, func(g *nn.Graph) {
 		w.m.Text.prompt(g, w.cache, len(w.before), w.m.Vision.Tokens(), len(w.after))
 	})
 	if err != nil {
@@ -229,9 +221,9 @@ func (s *stepper) close() { s.program.Close() }
 func (s *stepper) next(ctx context.Context, id int32, position int) ([]float32, error) {
 	if position >= s.window {
 		s.close()
-		s.window = s.w.m.capacity(position + 1)
+		s.window = capacity(position + 1)
 		var err error
-		if s.program, err = s.w.e.Build(s.w.params, nil, func(g *nn.Graph) {
+		if s.program, err = s.w.e.Build(s.w.text, nil, func(g *nn.Graph) {
 			s.w.m.Text.step(g, s.w.cache, s.window)
 		}); err != nil {
 			return nil, err
@@ -269,7 +261,7 @@ func (m *Model) Memory(e *nn.Engine, p nn.Precision, o Options) (weights, workin
 		return 0, 0, err
 	}
 	tokens := len(before) + m.Vision.Tokens() + len(after)
-	cache, err := e.DescribeCache(p, len(m.Text.Layers), m.Text.cacheFeatures(), m.capacity(tokens+most))
+	cache, err := e.DescribeCache(p, len(m.Text.Layers), m.Text.cacheFeatures(), capacity(tokens+most))
 	if err != nil {
 		return 0, 0, err
 	}
