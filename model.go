@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strconv"
 	"strings"
 
@@ -81,18 +80,7 @@ func openNetworks(files Files) (n *networks, err error) {
 }
 
 func openSet(files Files) (*weights.Set, error) {
-	if files.FS == nil {
-		return weights.Open(files.SDXL, files.SUPIR)
-	}
-	var list []weights.File
-	for _, name := range []string{files.SDXL, files.SUPIR} {
-		data, err := fs.ReadFile(files.FS, name)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, weights.File{Path: name, Data: data})
-	}
-	return weights.OpenFiles(list...)
+	return weights.OpenFiles(weights.File{Path: files.SDXL, FS: files.FS}, weights.File{Path: files.SUPIR, FS: files.FS})
 }
 
 // check compares the networks with one another.

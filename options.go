@@ -10,10 +10,12 @@ import (
 	"supir/internal/nn"
 )
 
-// Files names the weights of a model, in safetensors files with the public keys.
+// Files names the weights of a model. Each is a safetensors or GGUF file with the
+// public keys, or the index of one in several files, or the folder they lie in.
 type Files struct {
 	// SDXL is any SDXL checkpoint (base, fine-tuned, distilled): VAE, U-Net and
-	// both text encoders are taken from it.
+	// both text encoders are taken from it. A folder in Hugging Face's Diffusers
+	// layout will do as well.
 	SDXL string
 	// SUPIR holds the degradation-robust encoder, the adaptor and the
 	// connectors: SUPIR-v0Q or v0F.

@@ -5,14 +5,19 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
+	"path/filepath"
 
 	"github.com/edsrzf/mmap-go"
 )
 
-// File is a weight file: one on disk, or one already in memory.
+// File is a weight file, or several that are one model: the index of a
+// sharded one, or the folder of either a sharded model or of SDXL as Hugging
+// Face's Diffusers lays it out.
 type File struct {
 	Path string // where the file lies; with Data, its name in messages
 	Data []byte // the whole file, or nil to map Path; neither copied nor changed
+	FS   fs.FS  // where Path is looked up; nil is the file system
 }
 
 // Open maps the files and reads what they hold. The files must not change
@@ -25,35 +30,24 @@ func Open(paths ...string) (*Set, error) {
 	return OpenFiles(files...)
 }
 
-// OpenFiles is [Open] for files of which some may be in memory, such as
-// embedded ones.
+// OpenFiles is [Open] for files of which some may be in memory or elsewhere,
+// such as embedded ones.
 func OpenFiles(files ...File) (set *Set, err error) {
-	var closers []func() error
+	var o opener
 	defer func() {
 		if err != nil {
-			_ = closeAll(closers) // the first error is the one to tell
+			_ = closeAll(o.closers) // the first error is the one to tell
 		}
 	}()
 	var read []*contents
 	for _, f := range files {
-		data := f.Data
-		if data == nil {
-			mapped, err := mapFile(f.Path)
-			if err != nil {
-				return nil, err
-			}
-			if mapped != nil {
-				closers = append(closers, mapped.Unmap)
-			}
-			data = mapped
-		}
-		c, err := parse(f.Path, data)
+		c, err := o.open(f)
 		if err != nil {
 			return nil, err
 		}
 		read = append(read, c)
 	}
-	return newSet(read, closers), nil
+	return newSet(read, o.closers), nil
 }
 
 func closeAll(closers []func() error) error {
@@ -64,6 +58,95 @@ func closeAll(closers []func() error) error {
 	return errors.Join(errs...)
 }
 
+// opener opens the files of a Set.
+type opener struct {
+	fsys    fs.FS // of the File at work; nil is the file system
+	closers []func() error
+}
+
+// open reads what a user's file holds, be it one file or several.
+func (o *opener) open(f File) (*contents, error) {
+	o.fsys = f.FS
+	if f.Data != nil {
+		return parse(f.Path, f.Data)
+	}
+	info, err := o.stat(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return o.folder(f.Path)
+	}
+	return o.file(f.Path)
+}
+
+// file reads one file, or those that an index names.
+func (o *opener) file(path string) (*contents, error) {
+	data, err := o.read(path)
+	if err != nil {
+		return nil, err
+	}
+	if looksLikeJSON(data) {
+		return o.shards(path, data)
+	}
+	return parse(path, data)
+}
+
+func (o *opener) stat(path string) (fs.FileInfo, error) {
+	if o.fsys != nil {
+		return fs.Stat(o.fsys, path)
+	}
+	return os.Stat(path)
+}
+
+// names lists what lies in a folder, sorted.
+func (o *opener) names(folder string) ([]string, error) {
+	var entries []fs.DirEntry
+	var err error
+	if o.fsys != nil {
+		entries, err = fs.ReadDir(o.fsys, folder)
+	} else {
+		entries, err = os.ReadDir(folder)
+	}
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
+
+func (o *opener) join(folder, name string) string {
+	if o.fsys != nil {
+		return path.Join(folder, name)
+	}
+	return filepath.Join(folder, name)
+}
+
+func (o *opener) dir(file string) string {
+	if o.fsys != nil {
+		return path.Dir(file)
+	}
+	return filepath.Dir(file)
+}
+
+// read gives a file's bytes, mapped where that can be; nil where it is empty.
+func (o *opener) read(path string) ([]byte, error) {
+	if o.fsys != nil {
+		return fs.ReadFile(o.fsys, path)
+	}
+	mapped, err := mapFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if mapped != nil {
+		o.closers = append(o.closers, mapped.Unmap)
+	}
+	return mapped, nil
+}
+
 // mapFile maps a file for reading; an empty one gives nil.
 func mapFile(path string) (mmap.MMap, error) {
 	info, err := os.Stat(path)
@@ -72,7 +155,7 @@ func mapFile(path string) (mmap.MMap, error) {
 	}
 	switch {
 	case info.IsDir():
-		return nil, &UnsupportedError{File: path, Reason: "a folder, not a weight file"}
+		return nil, &UnsupportedError{File: path, Reason: "a folder where a weight file is wanted"}
 	case !info.Mode().IsRegular():
 		return nil, &UnsupportedError{File: path, Reason: "not a regular file, which it must be to be mapped"}
 	case info.Size() == 0:
@@ -106,7 +189,7 @@ func parse(path string, data []byte) (*contents, error) {
 		return nil, &UnsupportedError{File: path, Reason: "a PyTorch checkpoint, whatever its name says: take the .safetensors file, or convert it"}
 	case bytes.HasPrefix(data, []byte("GGUF")):
 		return parseGGUF(path, data)
-	case bytes.HasPrefix(data, []byte("{")) && !looksLikeSafetensors(data):
+	case looksLikeJSON(data):
 		return nil, &CorruptError{File: path, Reason: "a JSON text, such as the index of a model in several files, not a weight file"}
 	}
 	return parseSafetensors(path, data)

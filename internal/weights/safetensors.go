@@ -111,10 +111,7 @@ func (h *headerReader) tensor(name string) error {
 		case "data_offsets":
 			place, err = h.ints(name, key)
 		default:
-			var skipped json.RawMessage
-			if err = h.dec.Decode(&skipped); err != nil {
-				err = h.corrupt(name, "bad JSON: %v", err)
-			}
+			err = h.skip(name)
 		}
 		return err
 	})
@@ -215,6 +212,15 @@ func (h *headerReader) object(name string, value func(key string) error) error {
 			return err
 		}
 	}
+}
+
+// skip passes over a value, whatever it is.
+func (h *headerReader) skip(tensor string) error {
+	var skipped json.RawMessage
+	if err := h.dec.Decode(&skipped); err != nil {
+		return h.corrupt(tensor, "bad JSON: %v", err)
+	}
+	return nil
 }
 
 func (h *headerReader) token(tensor string) (json.Token, error) {

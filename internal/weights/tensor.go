@@ -113,12 +113,22 @@ type Tensor struct {
 	Name  string // full name in the file
 	DType DType
 	Shape []int  // C order: the last dimension is contiguous
-	Data  []byte // little-endian; read-only, may be mapped: valid until its Set is closed
+	Data  []byte // see Bytes; nil where the bytes are made when asked for
 	File  string // for messages
+
+	made func() []byte // makes the bytes that no file holds as they are needed
 }
 
-// Bytes are the elements as they are stored: Data.
-func (t *Tensor) Bytes() []byte { return t.Data }
+// Bytes are the elements as they are stored, little-endian. They must not be
+// changed; they may be mapped, and so are valid until the Set is closed. Those
+// of a tensor that its files hold in another form (in parts, or to be merged
+// with LoRAs) are made by each call.
+func (t *Tensor) Bytes() []byte {
+	if t.made != nil {
+		return t.made()
+	}
+	return t.Data
+}
 
 // Elements is the number of elements, the product of the shape.
 func (t *Tensor) Elements() int {

@@ -69,3 +69,12 @@ func Safetensors(tensors map[string]Tensor, metadata map[string]string) []byte {
 	}
 	return slices.Concat(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text, body)
 }
+
+// Tensors are those of a set, to be written again. Their data is the set's.
+func Tensors(set *weights.Set) map[string]Tensor {
+	tensors := map[string]Tensor{}
+	for t := range set.Tensors() {
+		tensors[t.Name] = Tensor{DType: t.DType, Shape: t.Shape, Data: t.Bytes()}
+	}
+	return tensors
+}
