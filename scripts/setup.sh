@@ -90,21 +90,26 @@ apt_get() {
 		apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null
 }
 
-# apt_install installs, unless that would cost the machine a package. One whose
-# successor for Debian 13's 64-bit time (libpng16-16t64 for libpng16-16) comes
-# in its place is not lost.
-apt_install() {
+# apt_fits: could these be installed without costing the machine a package? One
+# whose successor for Debian 13's 64-bit time (libpng16-16t64 for libpng16-16)
+# comes in its place is not lost.
+apt_fits() {
 	plan=$(apt-get -s install --no-install-recommends "$@" 2>&1) || {
 		echo "$plan" >&2
 		return 1
 	}
 	for name in $(echo "$plan" | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
 		echo "$plan" | grep -q "^Inst ${name%%:*}t64[ :]" || {
-			say "apt-get would remove $name: not done" >&2
+			say "$extra: apt-get would remove $name: not done" >&2
 			return 1
 		}
 	done
-	apt_get install -y --no-install-recommends \
+}
+extra=ggml # what is being installed, for messages
+
+# apt_install installs what fits.
+apt_install() {
+	apt_fits "$@" && apt_get install -y --no-install-recommends \
 		-o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "$@"
 }
 apt_update() {
@@ -228,11 +233,31 @@ setup_apt() {
 	ggml=
 	if [ -z "${GGML_DIR:-}" ] && ! has_ggml; then ggml=libggml-dev; fi
 
+	suites=
+	case $codename in
+	bookworm) suites="trixie trixie-backports" ;;
+	trixie) suites=trixie-backports ;;
+	esac
+	[ -n "$ggml" ] || suites=
+
+	# Our pin would keep apt from taking the C library that ggml needs: this
+	# once, apt reads the machine's preferences without it.
+	scratch=$(mktemp -d)
+	trap 'rm -rf "$scratch"' EXIT
+	mkdir "$scratch/preferences"
+	for file in /etc/apt/preferences.d/*; do
+		if [ -f "$file" ] && [ "$file" != "$trixie_pin" ]; then cp "$file" "$scratch/preferences/"; fi
+	done
+	chmod -R a+rX "$scratch"
+	newer="-o Dir::Etc::PreferencesParts=$scratch/preferences"
+	if [ -n "$suites" ] || [ -s "$trixie_sources" ] || names trixie-backports; then newer="-t trixie-backports $newer"; fi
+
 	# Extras alone are installed only if that takes no network to find out
 	# and no password, so that every later run is quick and silent.
 	extras=$(apt_extras)
 	if [ -z "$tools$ggml" ]; then
-		extras=$(apt_worthy "$extras")
+		# shellcheck disable=SC2086
+		extras=$(for extra in $(apt_worthy "$extras"); do apt_fits $newer "$extra" 2>/dev/null && echo "$extra"; done) || :
 		[ -n "$extras" ] || return 0
 		if ! may_install; then
 			# shellcheck disable=SC2086 # package names are words
@@ -240,13 +265,6 @@ setup_apt() {
 			return 0
 		fi
 	fi
-
-	suites=
-	case $codename in
-	bookworm) suites="trixie trixie-backports" ;;
-	trixie) suites=trixie-backports ;;
-	esac
-	[ -n "$ggml" ] || suites=
 
 	# shellcheck disable=SC2086 # package names are words
 	say "will install with apt-get:" $tools $ggml $extras "(the last few where they exist)"
@@ -258,8 +276,6 @@ setup_apt() {
 	fi
 	[ "$(id -u)" = 0 ] || have sudo || fail "neither root nor sudo: run scripts/setup.sh as root"
 
-	scratch=$(mktemp -d)
-	trap 'rm -rf "$scratch"' EXIT
 	as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a </dev/null || : # an earlier run cut short
 	updated=
 	if [ -n "$suites" ]; then debian_suites; fi
@@ -274,17 +290,7 @@ setup_apt() {
 	fi
 	extras=$(apt_worthy "$extras")
 
-	# Our pin would keep apt from taking the C library that ggml needs: this
-	# once, apt reads the machine's preferences without it.
-	mkdir "$scratch/preferences"
-	for file in /etc/apt/preferences.d/*; do
-		if [ -f "$file" ] && [ "$file" != "$trixie_pin" ]; then cp "$file" "$scratch/preferences/"; fi
-	done
-	chmod -R a+rX "$scratch"
-	release=
-	if [ -n "$suites" ]; then release="-t trixie-backports"; fi
 	[ -n "$tools$ggml$extras" ] || return 0
-	newer="$release -o Dir::Etc::PreferencesParts=$scratch/preferences"
 	# shellcheck disable=SC2086
 	if apt_install $newer $tools $ggml $extras; then return 0; fi
 	# shellcheck disable=SC2086
@@ -292,11 +298,10 @@ setup_apt() {
 		fail "apt-get could not install these packages, see above"
 	fi
 	# One by one, so that an extra which does not go with what the machine has
-	# (newer Mesa with older debuggers, say) takes no other along. Its own
-	# release may have one that does.
+	# (newer Mesa with older debuggers, say) takes no other along.
 	for extra in $extras; do
 		# shellcheck disable=SC2086
-		apt_install $newer $extra || apt_install $extra || say "going on without $extra"
+		apt_install $newer $extra || say "going on without $extra"
 	done
 }
 
