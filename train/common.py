@@ -42,6 +42,17 @@ def load(path, device="cpu"):
     return torch.load(path, map_location=device, weights_only=False)
 
 
+def exported(folder, prefix):
+    """The weights under a public prefix in sdxl.safetensors and supir.safetensors, as export writes them, by module
+    name; {} where neither file has any."""
+    from safetensors.torch import load_file
+    out = {}
+    for name in ("sdxl", "supir"):
+        tensors = load_file(Path(folder) / f"{name}.safetensors")
+        out |= {k[len(prefix):]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
+    return out
+
+
 class Average:
     """Exponential moving average of a module's parameters; a warm-up lets it forget the start."""
 

@@ -10,6 +10,8 @@ there is flat. The printed loss ||D(E_dr(LQ)) - D(E_dr(GT))||^2 compares two out
 constant one. Here it has a small part, beside the distance of D(E_dr(LQ)) to the ground truth itself;
 --printed-only trains with the printed loss alone, to watch it collapse.
 """
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -17,11 +19,12 @@ from . import common, degrade, scenes, vae as vae_stage
 from .models.vae import Encoder
 
 
-def new_encoder(vae):
-    """A copy of the plain encoder."""
+def new_encoder(vae, deep, weights=None):
+    """A copy of the plain encoder, or of the weights given, with so many blocks more at the smallest size, which do
+    nothing at first."""
     k = vae.config
-    encoder = Encoder(k["ch"], k["mult"], k["z"], k["blocks"], k["groups"]).to(memory_format=torch.channels_last)
-    encoder.load_state_dict(vae.encoder.state_dict())
+    encoder = Encoder(k["ch"], k["mult"], k["z"], k["blocks"], k["groups"], deep).to(memory_format=torch.channels_last)
+    encoder.load_state_dict(encoder.state_dict() | (weights or vae.encoder.state_dict()))
     return encoder.requires_grad_(True)
 
 
@@ -69,16 +72,20 @@ def main(argv=None):
     ap = common.arguments("robust", minutes=15, lr=1e-3, batch=8)
     ap.add_argument("--photos", help="folder of photographs to watch, never to learn from")
     ap.add_argument("--vae", default="vae_final.pt")
-    ap.add_argument("--init", help="another run of this stage to start from")
+    ap.add_argument("--deep", type=int, default=6, help="blocks more than the plain encoder has, at the smallest size")
+    ap.add_argument("--init", type=Path, help="checkpoint of this stage, or folder of exported weights, to start from")
     ap.add_argument("--printed-only", action="store_true")
     a = ap.parse_args(argv)
     pictures, _ = scenes.load(a.run / "scenes")
     pictures = pictures[16:]
     vae = vae_stage.load(a.run / a.vae).to(a.device)
-    encoder = new_encoder(vae).to(a.device)
+    weights = None
     if a.init:
-        encoder.load_state_dict(common.load(a.init)["model"]["encoder"])
+        weights = common.exported(a.init, "first_stage_model.denoise_encoder.") if a.init.is_dir() \
+            else common.load(a.init)["model"]["encoder"]
+    encoder = new_encoder(vae, a.deep, weights).to(a.device)
     stage = common.Stage(a, {"encoder": encoder})
+    stage.extra.setdefault("deep", a.deep)
     weight = sensitivity(vae, pictures).to(a.device)
     watched = {k: v for k, v in bench(a.photos).items()}
 
@@ -114,8 +121,8 @@ def main(argv=None):
 
 def load(path, vae):
     """The degradation-robust encoder with averaged weights, frozen."""
-    encoder = new_encoder(vae)
-    encoder.load_state_dict(common.load(path)["model"]["encoder"])
+    s = common.load(path)
+    encoder = new_encoder(vae, s["extra"].get("deep", 0), s["model"]["encoder"])
     return encoder.requires_grad_(False).eval()
 
 

@@ -7,6 +7,8 @@ is added to the latent (relative to each channel's deviation), so that the decod
 Crops grow from 64 to 160 px. At the end of the budget the latent is normalised and the posterior's constant
 deviation is written into quant_conv.
 """
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -77,12 +79,19 @@ def texture_loss(y, x):
     return loss
 
 
+def picture_loss(y, x):
+    """Each sample's root of the mean square, and a little of the texture loss: what PSNR measures, edges kept."""
+    root = ((y - x).pow(2).mean((1, 2, 3)) + 1e-5).sqrt().mean()
+    return root + 0.15 * texture_loss(y, x)
+
+
 def main(argv=None):
     ap = common.arguments("vae", minutes=30, lr=2e-3, batch=12)
     ap.add_argument("--photos", help="folder of photographs to watch, never to learn from")
     ap.add_argument("--ch", type=int, default=16)
     ap.add_argument("--mult", type=int, nargs="+", default=[1, 2, 6])
     ap.add_argument("--latent", type=int, default=8)
+    ap.add_argument("--init", type=Path, help="folder of exported weights to go on from")
     a = ap.parse_args(argv)
     pictures, _ = scenes.load(a.run / "scenes")
     held, pictures = pictures[:8], pictures[8:]
@@ -90,7 +99,11 @@ def main(argv=None):
     vae = VAE(a.ch, a.mult, a.latent)
     crops = common.random_crops(np.random.default_rng(1), pictures, 256, 64)
     blocks = common.to_tensor(crops).permute(0, 2, 3, 1).reshape(256, 16, 4, 16, 4, 3).permute(0, 1, 3, 2, 4, 5)
-    start_linear(vae, blocks.reshape(-1, 48)[::7])
+    if a.init:
+        own = vae.state_dict()
+        vae.load_state_dict({k: v for k, v in common.exported(a.init, "first_stage_model.").items() if k in own})
+    else:
+        start_linear(vae, blocks.reshape(-1, 48)[::7])
     vae.to(a.device)
     stage = common.Stage(a, {"vae": vae})
     stage.extra.setdefault("config", vae.config)
@@ -99,15 +112,16 @@ def main(argv=None):
 
     def step():
         p = stage.progress()
-        size, count = ((64, a.batch), (96, a.batch // 2), (160, max(2, a.batch // 5)))[0 if p < 0.45 else 1 if p < 0.75 else 2]
+        late = p > 0.75
+        size, count = (160, max(2, a.batch // 5)) if late else (96, a.batch // 2) if p > 0.45 or a.init else (64, a.batch)
         x = common.to_tensor(common.random_crops(stage.rng, pictures, count, size)).to(a.device)
         z = vae.encode(x)
         with torch.no_grad():
             spread.lerp_(z.detach().float().std((0, 2, 3)).cpu(), 0.02)
-        if p > 0.25:
-            z = z + NOISE * min(1, (p - 0.25) * 10) * spread.view(1, -1, 1, 1).to(z) * torch.randn_like(z)
+        if p > 0.25 or a.init:
+            z = z + NOISE * min(1, 10 * p if a.init else (p - 0.25) * 10) * spread.view(1, -1, 1, 1).to(z) * torch.randn_like(z)
         y = vae.decode(z)
-        loss = texture_loss(y, x)
+        loss = picture_loss(y, x)
         return loss, {"loss": loss.detach(), "psnr": common.psnr(y.detach(), x)}
 
     def evaluate():

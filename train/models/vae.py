@@ -114,16 +114,19 @@ class Level(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(N, 3, H, W) -> (N, 2z, H/4, W/4): mean and logvar before quant_conv"""
+    """(N, 3, H, W) -> (N, 2z, H/4, W/4): mean and logvar before quant_conv
 
-    def __init__(self, ch, mult, z, blocks, groups):
+    deep: blocks more at the smallest size.
+    """
+
+    def __init__(self, ch, mult, z, blocks, groups, deep=0):
         super().__init__()
         dims = [ch * m for m in mult]
         self.conv_in = nn.Conv2d(3, ch, 3, padding=1)
         anchor(self.conv_in, groups)
         self.down = nn.ModuleList([
-            Level(dims[max(0, i - 1)], d, blocks, groups, Downsample if i < len(dims) - 1 else None)
-            for i, d in enumerate(dims)])
+            Level(dims[max(0, i - 1)], d, blocks + (deep if i == len(dims) - 1 else 0), groups,
+                  Downsample if i < len(dims) - 1 else None) for i, d in enumerate(dims)])
         self.mid = Middle(dims[-1], groups)
         self.norm_out = Norm(groups, dims[-1])
         self.conv_out = nn.Conv2d(dims[-1], 2 * z, 3, padding=1)
