@@ -94,9 +94,10 @@ func (b *Buffer) Close() {
 
 // SetBytes copies data to the tensor's memory, from its first byte on. It
 // panics with a *ShapeError if the tensor is smaller.
-func (t Tensor) SetBytes(data []byte) { t.setBytes(0, data) }
+func (t Tensor) SetBytes(data []byte) { t.SetBytesAt(0, data) }
 
-func (t Tensor) setBytes(at int, data []byte) {
+// SetBytesAt copies data to the tensor's memory, from byte at on.
+func (t Tensor) SetBytesAt(at int, data []byte) {
 	if len(data) == 0 {
 		return
 	}
@@ -133,7 +134,7 @@ func setData[E float32 | int32](t Tensor, want Type, at int, data []E) {
 		panic(&ShapeError{Op: "set", Reason: fmt.Sprintf("%v is not %v", t, want)})
 	}
 	if len(data) > 0 {
-		t.setBytes(4*at, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), 4*len(data)))
+		t.SetBytesAt(4*at, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), 4*len(data)))
 	}
 }
 

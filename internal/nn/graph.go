@@ -58,6 +58,7 @@ type Graph struct {
 	outputs map[string]ggml.Tensor
 	tap     func(name string) bool
 	masks   map[[3]int]ggml.Tensor
+	kernels map[[3]int]ggml.Tensor
 	fills   []fill
 	ops     []*csrc.Op
 }
@@ -144,7 +145,7 @@ func (e *Engine) Measure(params *Params, f func(g *Graph)) (n int64, err error) 
 func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *Graph)) (p *Program, err error) {
 	g := &Graph{engine: e, params: params, low: e.low, tap: taps,
 		ctx: ggml.NewContext(3 * maxNodes), state: ggml.NewContext(1024),
-		onces: map[string]*ggml.Graph{}, inputs: map[string]ggml.Tensor{}, outputs: map[string]ggml.Tensor{}, masks: map[[3]int]ggml.Tensor{}}
+		onces: map[string]*ggml.Graph{}, inputs: map[string]ggml.Tensor{}, outputs: map[string]ggml.Tensor{}, masks: map[[3]int]ggml.Tensor{}, kernels: map[[3]int]ggml.Tensor{}}
 	p = &Program{engine: e, ctx: g.ctx, state: g.state, onces: map[string]part{}, stale: map[string]bool{},
 		inputs: g.inputs, outputs: g.outputs}
 	defer func() {

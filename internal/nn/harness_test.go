@@ -136,6 +136,13 @@ func arrayOf(shape []int, data []float32) array {
 // tensor stores data, which it rounds to the type, as a file would.
 func newTensor(name string, typ weights.DType, shape []int, data []float32) *weights.Tensor {
 	t := &weights.Tensor{Name: name, DType: typ, Shape: shape, File: "test"}
+	if typ.Quantised() { // all of it as one row, of which a kernel's blocks need not heed the ends
+		stored := storedType(t)
+		t.Data = make([]byte, stored.RowSize(int64(len(data))))
+		ggml.Quantize(stored, t.Data, data, len(data))
+		ggml.Dequantize(stored, data, t.Data)
+		return t
+	}
 	for i, v := range data {
 		switch typ {
 		case weights.F16:

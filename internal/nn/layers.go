@@ -44,11 +44,7 @@ func (l *Linear) Out() int { return dim(l.Weight, 0) }
 
 // Forward maps every token.
 func (l *Linear) Forward(g *Graph, x Tokens) Tokens {
-	w := g.weight(l.Weight)
-	if len(l.Weight.Shape) == 4 { // a 1×1 convolution's [1 1 in out]
-		w = g.ctx.Reshape(w, w.NE(2), w.NE(3), 1, 1)
-	}
-	t := g.ctx.MulMat(w, x.t)
+	t := g.ctx.MulMat(g.matrix(l.Weight), x.t)
 	if l.Bias != nil {
 		t = g.ctx.Add(t, g.weight(l.Bias))
 	}
@@ -174,7 +170,11 @@ func AddTable(g *Graph, x Tokens, table *weights.Tensor) Tokens {
 
 // Project is v·W for a table W of shape [in, out].
 func Project(g *Graph, v Vector, table *weights.Tensor) Vector {
-	w := g.ctx.Cont(g.ctx.Permute(g.weight(table), 1, 0, 2, 3))
+	w := g.weight(table)
+	if w.Type().Quantized() { // whose blocks cannot be transposed
+		w = g.ctx.Cast(w, ggml.F32)
+	}
+	w = g.ctx.Cont(g.ctx.Permute(w, 1, 0, 2, 3))
 	return Vector{t: g.ctx.MulMat(w, v.t), C: dim(table, 1), N: v.N}
 }
 

@@ -16,9 +16,14 @@ import (
 // ones for these sizes. Graphics processors round the factors of a product to
 // F16 (relative error 2⁻¹¹, squared 2e-7, over 3 for a uniform one) and add up
 // in F32; the software driver is kept from that. Weights kept in F16 or BF16 are exact here, but products with them round
-// the activations to the same type: 2⁻⁹ for BF16.
+// the activations to the same type: 2⁻⁹ for BF16. Products with quantised
+// weights round the activations to eight bits, in blocks that share a scale:
+// 1/127 of the block's largest, which is some three times the usual value, over
+// 12 for a uniform error: 5e-5.
 func bound(te testEngine, c opCase, precision Precision) float64 {
 	switch {
+	case precision == Stored && c.stored.Quantised():
+		return 1e-4
 	case precision == Stored && c.stored == weights.BF16:
 		return 2e-5
 	case precision == Stored && c.stored == weights.F16, te.kind == realGPU:
@@ -35,6 +40,9 @@ func TestOperators(t *testing.T) {
 			for _, precision := range []Precision{F32, Stored} {
 				if precision == Stored && c.stored == weights.F32 || c.flops != 0 {
 					continue // the naive reference of a timed row would take long
+				}
+				if te.kind == softGPU && precision == Stored && c.stored.Quantised() && c.stored != weights.Q8_0 {
+					continue // the driver compiles ten seconds for each type
 				}
 				t.Run(c.name+[]string{"", "/stored"}[precision], func(t *testing.T) {
 					p := c.prepare(t, e, precision, true)
@@ -101,6 +109,9 @@ func layerBias(w []*weights.Tensor, i int) *weights.Tensor {
 	return nil
 }
 
+// quantised are the types that files of weights are made in.
+var quantised = []weights.DType{weights.Q8_0, weights.Q6_K, weights.Q5_K, weights.Q4_K, weights.Q4_0}
+
 func linears() []opCase {
 	row := func(name string, in []int, ws [][]int, stored weights.DType) opCase {
 		c := opCase{name: "linear " + name, in: [][]int{in}, weights: ws, stored: stored}
@@ -125,6 +136,13 @@ func linears() []opCase {
 		row("F16 odd", []int{1, 3, 5}, [][]int{{7, 5}, {7}}, weights.F16),
 		row("BF16", []int{2, 77, 96}, [][]int{{130, 96}, {130}}, weights.BF16),
 		row("wide", []int{1, 100, 320}, [][]int{{320, 320}, {320}}, weights.F16),
+	}
+	for _, typ := range quantised {
+		list = append(list,
+			row(typ.String(), []int{2, 77, 256}, [][]int{{130, 256}, {130}}, typ),
+			row(typ.String()+" one token", []int{1, 1, 512}, [][]int{{33, 512}, {33}}, typ),
+			row(typ.String()+" vector", []int{2, 256}, [][]int{{33, 256}, {33}}, typ),
+			row(typ.String()+" 1×1 convolution", []int{2, 3, 256}, [][]int{{7, 256, 1, 1}, {7}}, typ))
 	}
 	timed := row("timed", []int{1, 1024, 1280}, [][]int{{1280, 1280}, {1280}}, weights.F16)
 	timed.flops = 2 * 1024 * 1280 * 1280
@@ -181,6 +199,20 @@ func convolutions() []opCase {
 		list = append(list, c)
 		c.name, c.scratch = c.name+" strips", 1
 		list = append(list, c)
+	}
+	for _, typ := range quantised {
+		for _, k := range []int{1, 3} {
+			c := row(fmt.Sprintf("%v %d×%d", typ, k, k), []int{2, 256, 5, 4}, []int{33, 256, k, k}, true, 1, Padding{k / 2, k / 2, k / 2, k / 2})
+			c.stored = typ
+			list = append(list, c)
+			c.name, c.scratch = c.name+" strips", 1
+			list = append(list, c)
+		}
+		down := row(typ.String()+" stride 2 corner", []int{2, 256, 6, 4}, []int{33, 256, 3, 3}, false, 2, corner)
+		down.stored = typ
+		across := row(typ.String()+" blocks across rows", []int{1, 12, 5, 4}, []int{64, 12, 3, 3}, true, 1, same)
+		across.stored = typ
+		list = append(list, down, across)
 	}
 	large := row("of values beyond F16", []int{1, 32, 9, 7}, []int{33, 32, 3, 3}, true, 1, same)
 	large.scale = 1e5
@@ -365,21 +397,25 @@ func moves() []opCase {
 
 func lookups() []opCase {
 	var list []opCase
-	for _, typ := range []weights.DType{weights.F32, weights.F16, weights.BF16} {
+	for _, typ := range append([]weights.DType{weights.F32, weights.F16, weights.BF16}, quantised...) {
+		n, out := 6, 9
+		if typ.Quantised() {
+			n, out = 256, 256
+		}
 		list = append(list,
-			opCase{name: "rows " + typ.String(), weights: [][]int{{9, 6}}, stored: typ, ids: []int32{0, 8, 8, 3, 1, 2},
+			opCase{name: "rows " + typ.String(), weights: [][]int{{9, n}}, stored: typ, ids: []int32{0, 8, 8, 3, 1, 2},
 				build: func(g *Graph, _ []any, ids func(int, int) IDs, w []*weights.Tensor) any {
 					return Rows(g, w[0], ids(3, 2))
 				},
 				want: func(_ []array, ids []int32, w []array) array { return refRows(w[0], ids, 3) }},
-			opCase{name: "add table " + typ.String(), in: [][]int{{2, 5, 6}}, weights: [][]int{{5, 6}}, stored: typ,
+			opCase{name: "add table " + typ.String(), in: [][]int{{2, 5, n}}, weights: [][]int{{5, n}}, stored: typ,
 				build: func(g *Graph, in []any, _ func(int, int) IDs, w []*weights.Tensor) any {
 					return AddTable(g, in[0].(Tokens), w[0])
 				},
 				want: func(in []array, _ []int32, w []array) array {
 					return both(in[0], w[0], func(x, y float64) float64 { return x + y })
 				}},
-			opCase{name: "project " + typ.String(), in: [][]int{{2, 6}}, weights: [][]int{{6, 9}}, stored: typ,
+			opCase{name: "project " + typ.String(), in: [][]int{{2, 6}}, weights: [][]int{{6, out}}, stored: typ,
 				build: func(g *Graph, in []any, _ func(int, int) IDs, w []*weights.Tensor) any {
 					return Project(g, in[0].(Vector), w[0])
 				},

@@ -3,6 +3,7 @@ package nn
 import (
 	"context"
 	"runtime"
+	"slices"
 
 	"supir/internal/ggml"
 	"supir/internal/weights"
@@ -69,7 +70,8 @@ func newParams(p Precision, networks []any) (params *Params, err error) {
 		}
 	}()
 	for _, t := range list {
-		params.tensors[t] = params.ctx.New(placedType(t, p), ne(t.Shape)...).SetName(t.Name)
+		typ := placedType(t, p)
+		params.tensors[t] = params.ctx.New(typ, placedShape(t, typ)...).SetName(t.Name)
 	}
 	return params, nil
 }
@@ -99,17 +101,45 @@ func ne(shape []int) []int64 {
 }
 
 // placedType is the type that a weight has on the device: vectors (norms,
-// biases) are F32 always.
+// biases) are F32 always. Blocks of a quantised type lie within a row there, all
+// that makes one output; where the file's do not, the weight is F16.
 func placedType(t *weights.Tensor, p Precision) ggml.Type {
-	if p == Stored && len(t.Shape) > 1 {
-		switch t.DType {
-		case weights.F16:
-			return ggml.F16
-		case weights.BF16:
-			return ggml.BF16
-		}
+	if p != Stored || len(t.Shape) < 2 {
+		return ggml.F32
 	}
-	return ggml.F32
+	typ := storedType(t)
+	if typ.Quantized() && int64(rowOf(t))%typ.BlockSize() != 0 {
+		return ggml.F16
+	}
+	return typ
+}
+
+// storedType is the type that a weight has in its file.
+func storedType(t *weights.Tensor) ggml.Type {
+	number, ok := t.DType.GGML()
+	typ, known := ggml.TypeOf(number)
+	if !ok || !known {
+		failf("%s: ggml %s cannot compute with weights stored as %v", t.Name, ggml.Version(), t.DType)
+	}
+	return typ
+}
+
+// rowOf is the number of elements that make one output of a matrix or a kernel.
+func rowOf(t *weights.Tensor) int {
+	n := 1
+	for _, d := range t.Shape[1:] {
+		n *= d
+	}
+	return n
+}
+
+// placedShape is a weight's shape on the device, in ggml's order: kernels of a
+// quantised type are matrices [KW·KH·in out], since their blocks do not fit KW.
+func placedShape(t *weights.Tensor, typ ggml.Type) []int64 {
+	if typ.Quantized() {
+		return []int64{int64(rowOf(t)), int64(t.Shape[0])}
+	}
+	return ne(t.Shape)
 }
 
 // WeightBytes is the memory that Load would take, without loading.
@@ -129,13 +159,28 @@ func collect(networks []any) []*weights.Tensor {
 	return list
 }
 
-// place copies a weight's values to its tensor on the device.
+// place copies a weight's values to its tensor on the device, a part at a time
+// where they are converted.
 func place(t *weights.Tensor, to ggml.Tensor) {
-	switch {
-	case to.Type() == ggml.F32 && t.DType != weights.F32:
-		to.SetFloat32(t.Float32())
-	default:
-		to.SetBytes(t.Data)
+	from, data := storedType(t), t.Bytes()
+	if from == to.Type() {
+		to.SetBytes(data)
+		runtime.KeepAlive(t)
+		return
+	}
+	const most = 1 << 20 // elements, whole blocks of any type
+	values := make([]float32, min(t.Elements(), most))
+	var rounded []byte
+	for at := 0; at < t.Elements(); at += most {
+		part := values[:min(most, t.Elements()-at)]
+		ggml.Dequantize(from, part, data[from.RowSize(int64(at)):])
+		if to.Type() == ggml.F32 {
+			to.SetFloat32At(at, part)
+			continue
+		}
+		rounded = slices.Grow(rounded[:0], 2*len(part))[:2*len(part)]
+		ggml.Quantize(to.Type(), rounded, part, len(part))
+		to.SetBytesAt(2*at, rounded)
 	}
 	runtime.KeepAlive(t)
 }

@@ -98,27 +98,28 @@ const headroom = 64
 // conv2D unfolds the pixels under the kernel and multiplies them with it, in
 // strips of output rows where that would take more than p.scratch.
 func (p *portable) conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride int, pad Padding) Map {
-	k := g.weight(weight) // [KW KH C O]
+	k := g.matrix(weight) // [KW·KH·C O]
 	typ := ggml.F32
 	switch {
 	case k.Type() == ggml.F16 && !p.cpu:
 		typ = ggml.F16
-	case k.Type() != ggml.F32:
+	case k.Type() != ggml.F32 && !k.Type().Quantized():
 		k = g.ctx.Cast(k, ggml.F32)
 	}
 	scaled := typ == ggml.F32 && !p.cpu
 	if scaled {
 		x.t = g.ctx.Scale(x.t, 1.0/headroom)
 	}
-	kw, kh, out := int(k.NE(0)), int(k.NE(1)), int(k.NE(3))
+	kernel := g.kernel(weight)
+	out, kh, kw := weight.Shape[0], weight.Shape[2], weight.Shape[3]
 	h := (x.H+pad.Top+pad.Bottom-kh)/stride + 1
 	w := (x.W+pad.Left+pad.Right-kw)/stride + 1
 
 	rows := min(h, max(1, p.scratch/(4*kw*kh*x.C*w*x.N)))
 	symmetric := pad.Left == pad.Right && pad.Top == pad.Bottom
 	if rows == h && symmetric {
-		t := p.product(g, x.t, k, [2]int{stride, stride}, [2]int{pad.Left, pad.Top}, typ)
-		return p.finish(g, Map{t: t, C: out, H: h, W: w, N: x.N}, bias, scaled)
+		cols := g.ctx.Im2col(kernel, x.t, [2]int{stride, stride}, [2]int{pad.Left, pad.Top}, typ)
+		return p.finish(g, Map{t: p.product(g, cols, k), C: out, H: h, W: w, N: x.N}, bias, scaled)
 	}
 	padded := x.t
 	if pad != (Padding{}) {
@@ -131,21 +132,25 @@ func (p *portable) conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride 
 		if !p.cpu { // which is able to unfold a view
 			in = g.ctx.Cont(in)
 		}
-		strips = append(strips, p.product(g, in, k, [2]int{stride, stride}, [2]int{}, typ))
+		strips = append(strips, p.product(g, g.ctx.Im2col(kernel, in, [2]int{stride, stride}, [2]int{}, typ), k))
 	}
 	return p.finish(g, Map{t: join(g, strips, 1), C: out, H: h, W: w, N: x.N}, bias, scaled)
 }
 
-// product is one convolution without bias: [W H C N] gives [W' H' O N].
-func (p *portable) product(g *Graph, x, k ggml.Tensor, stride, pad [2]int, typ ggml.Type) ggml.Tensor {
-	cols := g.ctx.Im2col(k, x, stride, pad, typ) // [KW·KH·C W' H' N]
-	w, h, n := cols.NE(1), cols.NE(2), cols.NE(3)
-	y := g.ctx.MulMat(g.ctx.Reshape(cols, cols.NE(0), w*h*n, 1, 1), g.ctx.Reshape(k, cols.NE(0), k.NE(3), 1, 1)) // [W'·H'·N O]
-	y = g.ctx.Reshape(y, w*h, n, k.NE(3), 1)
+// product multiplies unfolded pixels, [KW·KH·C W' H' N], by a kernel,
+// [KW·KH·C O], which gives [W' H' O N].
+func (p *portable) product(g *Graph, cols, k ggml.Tensor) ggml.Tensor {
+	w, h, n, out := cols.NE(1), cols.NE(2), cols.NE(3), k.NE(1)
+	cols = g.ctx.Reshape(cols, cols.NE(0), w*h*n, 1, 1)
+	if k.Type().Quantized() { // which ggml takes for the first factor only
+		y := g.ctx.Reshape(g.ctx.MulMat(k, cols), out, w*h, n, 1)
+		return g.ctx.Reshape(g.ctx.Cont(g.ctx.Permute(y, 1, 0, 2, 3)), w, h, out, n)
+	}
+	y := g.ctx.Reshape(g.ctx.MulMat(cols, k), w*h, n, out, 1)
 	if n > 1 {
 		y = g.ctx.Cont(g.ctx.Permute(y, 0, 2, 1, 3))
 	}
-	return g.ctx.Reshape(y, w, h, k.NE(3), n)
+	return g.ctx.Reshape(y, w, h, out, n)
 }
 
 // finish undoes the scaling and adds the bias.

@@ -118,3 +118,27 @@ func (g *Graph) weight(w *weights.Tensor) ggml.Tensor {
 	}
 	return t
 }
+
+// matrix is a weight as a matrix [in out], a kernel's as [KW·KH·in out].
+func (g *Graph) matrix(w *weights.Tensor) ggml.Tensor {
+	t := g.weight(w)
+	if len(w.Shape) == 2 || t.Type().Quantized() {
+		return t
+	}
+	return g.ctx.Reshape(t, int64(rowOf(w)), int64(w.Shape[0]), 1, 1)
+}
+
+// kernel is a tensor of a convolution's sizes, [KW KH C 1], for unfolding pixels,
+// which reads nothing else of it.
+func (g *Graph) kernel(w *weights.Tensor) ggml.Tensor {
+	if t := g.weight(w); !t.Type().Quantized() {
+		return t
+	}
+	key := [3]int(w.Shape[1:])
+	if t, ok := g.kernels[key]; ok {
+		return t
+	}
+	t := g.state.New(ggml.F32, int64(key[2]), int64(key[1]), int64(key[0])).SetName("sizes of a kernel")
+	g.kernels[key] = t
+	return t
+}
