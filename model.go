@@ -98,6 +98,12 @@ func (n *networks) check(r *weights.Report) {
 	}
 	same("length of a prompt", n.clipL.Length(), n.bigG.Length())
 	same("channels of a picture", n.vae.Encoder.ConvIn.In(), 3)
+	nn.CheckTypes(r, n.all()...)
+}
+
+// all are the networks.
+func (n *networks) all() []any {
+	return append([]any{&n.clipL, &n.bigG, &n.vae}, n.diffusion.networks()...)
 }
 
 func (n *networks) openTokenizer() (*clip.Tokenizer, error) {

@@ -92,8 +92,7 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 			p.Budget = memory.Available()
 		}
 	}
-	all := append([]any{&n.clipL, &n.bigG, &n.vae}, n.diffusion.networks()...)
-	p.Keep = nn.WeightBytes(nn.F32, all...) <= p.Budget/keepShare
+	p.Keep = nn.WeightBytes(nn.F32, n.all()...) <= p.Budget/keepShare
 	p.precision = nn.Stored
 	if set.Precision == PrecisionF32 || set.Precision == PrecisionAuto && p.Keep {
 		p.precision = nn.F32

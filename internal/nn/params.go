@@ -114,14 +114,24 @@ func placedType(t *weights.Tensor, p Precision) ggml.Type {
 	return typ
 }
 
-// storedType is the type that a weight has in its file.
+// storedType is the type that a weight has in its file: see CheckTypes.
 func storedType(t *weights.Tensor) ggml.Type {
-	number, ok := t.DType.GGML()
+	number, _ := t.DType.GGML()
 	typ, known := ggml.TypeOf(number)
-	if !ok || !known {
-		failf("%s: ggml %s cannot compute with weights stored as %v", t.Name, ggml.Version(), t.DType)
+	if !known {
+		failf("%s is stored as %v", t.Name, t.DType)
 	}
 	return typ
+}
+
+// CheckTypes reports the weights of networks that ggml cannot compute with.
+func CheckTypes(r *weights.Report, networks ...any) {
+	for _, t := range collect(networks) {
+		number, _ := t.DType.GGML()
+		if _, known := ggml.TypeOf(number); !known {
+			r.Invalid("%s: ggml %s cannot compute with weights stored as %v (%s)", t.Name, ggml.Version(), t.DType, t.File)
+		}
+	}
 }
 
 // rowOf is the number of elements that make one output of a matrix or a kernel.
