@@ -37,13 +37,14 @@ func (b *ResnetBlock) Check(r *weights.Report, in int) (out int) {
 }
 
 // Forward maps x, C×H×W, to C'×H×W.
-func (b *ResnetBlock) Forward(g *nn.Graph, x nn.Map) nn.Map {
-	h := b.Conv1.Forward(g, nn.SiLU(g, b.Norm1.Forward(g, x, normEps)))
-	h = b.Conv2.Forward(g, nn.SiLU(g, b.Norm2.Forward(g, h, normEps)))
+func (b *ResnetBlock) Forward(s *strip, x nn.Map) nn.Map {
+	y0 := s.y0
+	h := s.conv(&b.Conv1, nn.SiLU(s.Graph, s.norm(&b.Norm1, x)))
+	h = s.conv(&b.Conv2, nn.SiLU(s.Graph, s.norm(&b.Norm2, h)))
 	if b.Shortcut != nil {
-		x = b.Shortcut.Forward(g, x)
+		x = b.Shortcut.Forward(s.Graph, x)
 	}
-	return nn.Add(g, x, h)
+	return s.add(x, y0, h)
 }
 
 // Middle is the part at the smallest size.
@@ -62,13 +63,13 @@ func (m *Middle) Check(r *weights.Report, in int) (out int) {
 	return m.Block2.Check(r, c)
 }
 
-// Forward maps x, C×h×w, to the same shape.
-func (m *Middle) Forward(g *nn.Graph, name string, x nn.Map) nn.Map {
-	h := nn.Name(g, m.Block1.Forward(g, x), "%s.block_1", name)
+// steps map x, C×h×w, to the same shape.
+func (m *Middle) steps(name string) []step {
+	list := []step{blockStep(&m.Block1, "%s.block_1", name)}
 	if m.Attn != nil {
-		h = nn.Name(g, m.Attn.Forward(g, h), "%s.attn_1", name)
+		list = append(list, attentionStep(m.Attn, m.Block1.Conv2.Out(), "%s.attn_1", name))
 	}
-	return nn.Name(g, m.Block2.Forward(g, h), "%s.block_2", name)
+	return append(list, blockStep(&m.Block2, "%s.block_2", name))
 }
 
 // Attention is attention of a single head among all pixels. Its weights are
@@ -93,11 +94,12 @@ func (a *Attention) Check(r *weights.Report, channels int) {
 }
 
 // Forward maps x, C×h×w, to the same shape.
-func (a *Attention) Forward(g *nn.Graph, x nn.Map) nn.Map {
-	n := g.Tokens(a.Norm.Forward(g, x, normEps)) // h·w tokens of C
-	q, k, v := a.Q.Forward(g, n), a.K.Forward(g, n), a.V.Forward(g, n)
-	h := a.ProjOut.Forward(g, g.Attention(q, k, v, 1, false))
-	return nn.Add(g, x, g.Map(h, x.H, x.W))
+func (a *Attention) Forward(s *strip, x nn.Map) nn.Map {
+	n := s.norm(&a.Norm, x)
+	k, v := s.keysAndValues(a, n)
+	q := a.Q.Forward(s.Graph, s.Tokens(n)) // h·w tokens of C
+	h := a.ProjOut.Forward(s.Graph, s.Attention(q, k, v, 1, false))
+	return nn.Add(s.Graph, x, s.Map(h, x.H, x.W))
 }
 
 // checkResample checks the convolution that changes the size after a level,

@@ -40,19 +40,18 @@ func (d *Decoder) Check(r *weights.Report, name string, in, out int) {
 	r.Want(d.ConvOut.Bias, out)
 }
 
-// Forward maps z, Z×h×w, to 3×H×W.
-func (d *Decoder) Forward(g *nn.Graph, name string, z nn.Map) nn.Map {
-	h := nn.Name(g, d.ConvIn.Forward(g, z), "%s.conv_in", name) // C×h×w
-	h = d.Mid.Forward(g, name+".mid", h)
+// steps map z, Z×h×w, to 3×H×W.
+func (d *Decoder) steps(name string) []step {
+	list := []step{convStep(&d.ConvIn, "%s.conv_in", name)} // C×h×w
+	list = append(list, d.Mid.steps(name+".mid")...)
 	for i := len(d.Up) - 1; i >= 0; i-- {
-		level := d.Up[i]
+		level := &d.Up[i]
 		for j := range level.Blocks {
-			h = nn.Name(g, level.Blocks[j].Forward(g, h), "%s.up.%d.block.%d", name, i, j)
+			list = append(list, blockStep(&level.Blocks[j], "%s.up.%d.block.%d", name, i, j))
 		}
 		if level.Upsample != nil { // C×2h×2w
-			h = nn.Name(g, level.Upsample.Forward(g, g.Upsample2(h)), "%s.up.%d.upsample", name, i)
+			list = append(list, upStep(level.Upsample, "%s.up.%d.upsample", name, i))
 		}
 	}
-	h = nn.SiLU(g, d.NormOut.Forward(g, h, normEps))
-	return nn.Name(g, d.ConvOut.Forward(g, h), "%s.conv_out", name)
+	return append(list, endStep(&d.NormOut, &d.ConvOut, "%s.conv_out", name))
 }

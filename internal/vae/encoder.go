@@ -39,19 +39,19 @@ func (e *Encoder) Check(r *weights.Report, name string, in int) (out int) {
 	return e.ConvOut.Check(r, c, 3)
 }
 
-// Forward maps x, 3×H×W, to 2Z×h×w.
-func (e *Encoder) Forward(g *nn.Graph, name string, x nn.Map) nn.Map {
-	h := nn.Name(g, e.ConvIn.Forward(g, x), "%s.conv_in", name) // C×H×W
-	for i, level := range e.Down {
+// steps map x, 3×H×W, to 2Z×h×w.
+func (e *Encoder) steps(name string) []step {
+	list := []step{convStep(&e.ConvIn, "%s.conv_in", name)} // C×H×W
+	for i := range e.Down {
+		level := &e.Down[i]
 		for j := range level.Blocks {
-			h = nn.Name(g, level.Blocks[j].Forward(g, h), "%s.down.%d.block.%d", name, i, j)
+			list = append(list, blockStep(&level.Blocks[j], "%s.down.%d.block.%d", name, i, j))
 		}
 		if level.Downsample != nil { // C×H/2×W/2
-			h = level.Downsample.Strided(g, h, 2, nn.Padding{Right: 1, Bottom: 1})
-			h = nn.Name(g, h, "%s.down.%d.downsample", name, i)
+			list[len(list)-1].cut = false // what comes next is smaller
+			list = append(list, downStep(level.Downsample, "%s.down.%d.downsample", name, i))
 		}
 	}
-	h = e.Mid.Forward(g, name+".mid", h)
-	h = nn.SiLU(g, e.NormOut.Forward(g, h, normEps))
-	return nn.Name(g, e.ConvOut.Forward(g, h), "%s.conv_out", name)
+	list = append(list, e.Mid.steps(name+".mid")...)
+	return append(list, endStep(&e.NormOut, &e.ConvOut, "%s.conv_out", name))
 }

@@ -70,22 +70,37 @@ func (v *VAE) Factor() int { return 1 << max(0, len(v.Decoder.Up)-1) }
 // LatentChannels is the number of channels of a latent.
 func (v *VAE) LatentChannels() int { return v.PostQuant.In() }
 
-// Encode maps pictures in [-1, 1], 3×H×W, to the mean and the logarithm of the
-// variance of their latents, 2Z×h×w, with one of v's encoders. H and W are
+// encodeSteps map pictures in [-1, 1], 3×H×W, to the mean and the logarithm of
+// the variance of their latents, 2Z×h×w, with one of v's encoders. H and W are
 // multiples of Factor. See Mode.
-func (v *VAE) Encode(g *nn.Graph, encoder *Encoder, image nn.Map) nn.Map {
+func (v *VAE) encodeSteps(encoder *Encoder) []step {
 	name := "encoder"
 	if encoder == &v.Robust {
 		name = "denoise_encoder"
 	}
-	return nn.Name(g, v.Quant.Forward(g, encoder.Forward(g, name, image)), "%s.moments", name)
+	return append(encoder.steps(name), convStep(&v.Quant, "%s.moments", name))
 }
 
-// Decode maps scaled latents, Z×h×w, to pictures, 3×H×W, that may go a little
-// beyond [-1, 1].
+// decodeSteps map scaled latents, Z×h×w, to pictures, 3×H×W, that may go a
+// little beyond [-1, 1].
+func (v *VAE) decodeSteps() []step {
+	in := step{out: v.PostQuant.Out(), needs: reach(0), forward: func(s *strip, z nn.Map) nn.Map {
+		return s.conv(&v.PostQuant, nn.Scale(s.Graph, z, 1/Scale))
+	}}
+	list := append([]step{in}, v.Decoder.steps("decoder")...)
+	last := list[len(list)-1].forward
+	list[len(list)-1].forward = func(s *strip, x nn.Map) nn.Map { return nn.Name(s.Graph, last(s, x), "decoder.image") }
+	return list
+}
+
+// Encode records one of v's encoders for a whole picture.
+func (v *VAE) Encode(g *nn.Graph, encoder *Encoder, image nn.Map) nn.Map {
+	return forward(g, v.encodeSteps(encoder), image)
+}
+
+// Decode records the decoder for a whole latent.
 func (v *VAE) Decode(g *nn.Graph, latent nn.Map) nn.Map {
-	z := v.PostQuant.Forward(g, nn.Scale(g, latent, 1/Scale))
-	return nn.Name(g, v.Decoder.Forward(g, "decoder", z), "decoder.image")
+	return forward(g, v.decodeSteps(), latent)
 }
 
 // Mode is the most likely latents, scaled: the mean alone of the moments of n
