@@ -50,6 +50,7 @@ enum supir_status {
 	SUPIR_NO_SCRATCH = 2,  // scratch is missing or too small
 	SUPIR_UNSUPPORTED = 3, // a type that this processor or build cannot do
 	SUPIR_FAILED = 4,      // oneDNN reported an error
+	SUPIR_NO_MEMORY = 5,
 };
 
 // The text of a status, in English.
@@ -71,8 +72,13 @@ enum supir_feature {
 // What the processor and the operating system offer, a set of supir_feature.
 uint32_t supir_features(void);
 
-// The instruction set that the kernels run on: "avx512", "avx2" or "portable".
+// The instruction set that the kernels run on: "avx512 bf16", "avx512", "avx2 vnni",
+// "avx2" or "portable", the first that the processor has.
 const char * supir_kernel_isa(void);
+
+// Chooses another, for tests and comparisons, before any kernel runs; NULL: the
+// best again. False, and nothing changes, where the processor does not have it.
+bool supir_use_isa(const char * name);
 
 // --- Rows -----------------------------------------------------------------------
 

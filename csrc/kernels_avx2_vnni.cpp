@@ -1,0 +1,33 @@
+// AVX2 with VNNI: Alder Lake and later.
+#include "isa.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avxvnni")
+#endif
+#define SUPIR_ISA_NAME "avx2 vnni"
+
+namespace supir {
+namespace avx2_vnni {
+#include "simd_avx2.inc"
+#include "math.inc"
+#include "rows.inc"
+#include "product.inc"
+#include "attention.inc"
+#include "table.inc"
+} // namespace avx2_vnni
+} // namespace supir
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+const supir::Kernels * const supir::kernels_avx2_vnni = &supir::avx2_vnni::table;
+#else
+const supir::Kernels * const supir::kernels_avx2_vnni = nullptr;
+#endif
