@@ -99,6 +99,8 @@ type Options struct {
 
 	// Progress, if set, is called from Restore's goroutine as work goes on.
 	Progress func(Progress)
+	// Trace, if set, is told of every stage and operator, for profiling.
+	Trace *Trace
 }
 
 // The presets. Copy one and change it: opt := supir.Fidelity; opt.Upscale = 4.

@@ -73,7 +73,7 @@ func TestGoldenPipeline(t *testing.T) {
 			cond, err := m.conditions(t.Context(), n, &set, set.Prompt)
 			require.NoError(t, err)
 			var draws int
-			latents, err := model.sample(t.Context(), &set, z, newTracker(nil),
+			latents, err := model.sample(t.Context(), &set, z, newTracker(nil, nil),
 				samplingInput{lq: lq, centre: centre, cond: cond, noise: goldenNoise(t, golden, "", &draws)})
 			require.NoError(t, err)
 			equal("z_0", latents[0])
@@ -164,7 +164,7 @@ func TestGoldenSamplers(t *testing.T) {
 				captions = []string{"positive"}
 			}
 			var draws int
-			latents, err := model.sample(t.Context(), run.settings(), sizes{workH: shape[2] * f, workW: shape[3] * f}, newTracker(nil),
+			latents, err := model.sample(t.Context(), run.settings(), sizes{workH: shape[2] * f, workW: shape[3] * f}, newTracker(nil, nil),
 				samplingInput{lq: lq, centre: centre, cond: goldenConditions(t, captions...), noise: goldenNoise(t, golden, name+".", &draws)})
 			require.NoError(t, err)
 			_, want := golden.Tensor(t, name+".result")

@@ -95,7 +95,12 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 		}
 	}()
 	m.machine.hold(plan.precision, plan.Keep)
-	track := newTracker(set.Progress)
+	track := newTracker(set.Progress, set.Trace)
+	defer track.leave()
+	if set.Trace != nil {
+		m.machine.engine.Trace(set.Trace.operator)
+		defer m.machine.engine.Trace(nil)
+	}
 	in := photo.From(img)
 	work := photo.Resize(in.Image, z.workW, z.workH, photo.Bicubic)
 

@@ -25,6 +25,7 @@ type restoreOptions struct {
 	keepGPS     bool
 	keepProfile bool
 	json, quiet bool
+	trace       string // file for a trace, or ""
 }
 
 func newRestore(io streams) *cobra.Command { return newRestoreInto(&restoreOptions{streams: io}) }
@@ -73,6 +74,7 @@ cannot be restored.
 	f.BoolVar(&o.keepProfile, "keep-profile", false, "keep the picture's colour space instead of converting to sRGB")
 	f.Var(text(&o.stage1, "FILE"), "stage1", "also write the picture after the first stage, cleaned but not yet restored")
 	f.BoolVar(&o.json, "json", false, "print events as JSON, one a line (see go doc supir/cmd/supir)")
+	f.Var(text(&o.trace, "FILE"), "trace", "write when each stage and operator ran, as JSON for Perfetto or chrome://tracing (see docs/profiling.md)")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	f.SortFlags = false
 	o.flags.add(cmd)
@@ -101,7 +103,7 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 }
 
 // restoreAll restores all pictures with one model.
-func restoreAll(ctx context.Context, o *restoreOptions, report reporter) error {
+func restoreAll(ctx context.Context, o *restoreOptions, report reporter) (err error) {
 	opts, err := o.flags.options()
 	if err != nil {
 		return err
@@ -117,6 +119,14 @@ func restoreAll(ctx context.Context, o *restoreOptions, report reporter) error {
 	}
 	defer undo()
 	opts.Progress = report.progress
+	if o.trace != "" {
+		trace, end, err := startTrace(o.trace, o.overwrite)
+		if err != nil {
+			return err
+		}
+		defer func() { err = cmp.Or(err, end()) }()
+		opts.Trace = trace
+	}
 
 	var m *supir.Model
 	if slices.ContainsFunc(jobs, func(j *job) bool { return j.err == nil && !j.skip }) {

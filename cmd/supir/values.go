@@ -69,6 +69,28 @@ func (v *intValue) Set(s string) error {
 	return nil
 }
 
+// A multipleValue is a flag for a multiple of step, up to most.
+type multipleValue struct {
+	target     *int
+	step, most int
+}
+
+// String is the number; part of pflag.Value.
+func (v *multipleValue) String() string { return "" }
+
+// Type names the value in help; part of pflag.Value.
+func (v *multipleValue) Type() string { return "N" }
+
+// Set takes a value; part of pflag.Value.
+func (v *multipleValue) Set(s string) error {
+	i, err := strconv.Atoi(s)
+	if err != nil || i < v.step || i > v.most || i%v.step != 0 {
+		return fmt.Errorf("must be a multiple of %d up to %d", v.step, v.most)
+	}
+	*v.target = i
+	return nil
+}
+
 // show is a file's name for people: as it is, unless it would disturb a
 // terminal.
 func show(name string) string {

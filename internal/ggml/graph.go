@@ -1,6 +1,7 @@
 package ggml
 
 /*
+#include <stdlib.h>
 #include <ggml.h>
 #include <ggml-backend.h>
 
@@ -14,18 +15,48 @@ static bool supir_eval(struct ggml_tensor * t, bool ask, void * data) {
 static void supir_sched_set_abort(ggml_backend_sched_t sched, int * flag) {
 	ggml_backend_sched_set_eval_callback(sched, flag ? supir_eval : NULL, flag);
 }
+
+// What a timed computation tells: when each node, or each node with the views
+// before it, began and ended.
+struct supir_times {
+	struct ggml_tensor ** nodes;
+	int64_t * from, * to; // microseconds of ggml's clock
+	int n, most;
+	int64_t began; // 0 between nodes
+	int * abort;
+};
+static bool supir_time(struct ggml_tensor * t, bool ask, void * data) {
+	struct supir_times * times = (struct supir_times *) data;
+	if (ask) {
+		if (times->began == 0) times->began = ggml_time_us();
+		return t->op != GGML_OP_NONE && t->op != GGML_OP_VIEW && t->op != GGML_OP_RESHAPE && t->op != GGML_OP_PERMUTE && t->op != GGML_OP_TRANSPOSE;
+	}
+	if (times->n < times->most) {
+		times->nodes[times->n] = t;
+		times->from[times->n] = times->began;
+		times->to[times->n] = ggml_time_us();
+		times->n++;
+	}
+	times->began = 0;
+	return __atomic_load_n(times->abort, __ATOMIC_RELAXED) == 0;
+}
+static void supir_sched_set_times(ggml_backend_sched_t sched, struct supir_times * times) {
+	ggml_backend_sched_set_eval_callback(sched, supir_time, times);
+}
 */
 import "C"
 
 import (
 	"fmt"
 	"runtime"
+	"unsafe"
 )
 
 // A Context holds the descriptions of tensors and graphs, never their data.
 type Context struct {
 	c    *C.struct_ggml_context
 	left int // tensors that still fit
+	made int // tensors so far
 }
 
 // NewContext makes room for the descriptions of so many tensors and graph nodes.
@@ -52,6 +83,7 @@ func (ctx *Context) Close() {
 
 // take counts one more tensor.
 func (ctx *Context) take() {
+	ctx.made++
 	if ctx.left--; ctx.left < 0 {
 		panic(&ShapeError{Op: "graph", Reason: "more tensors than the context has room for"})
 	}
@@ -83,6 +115,7 @@ type Sched struct {
 	c        C.ggml_backend_sched_t
 	backends []*Backend
 	used     bool // by ReserveSize or Alloc
+	abort    *AbortFlag
 }
 
 // NewSched makes a scheduler for graphs of at most so many nodes; the last
@@ -148,7 +181,10 @@ func (s *Sched) Size() int64 {
 
 // SetAbort makes Compute look at the flag between groups of nodes, on backends
 // that cannot be stopped otherwise.
-func (s *Sched) SetAbort(flag *AbortFlag) { C.supir_sched_set_abort(s.c, flag.c) }
+func (s *Sched) SetAbort(flag *AbortFlag) {
+	s.abort = flag
+	C.supir_sched_set_abort(s.c, flag.c)
+}
 
 // Compute runs the graph given to Alloc and waits for its end. The error is a
 // Status.
@@ -156,6 +192,56 @@ func (s *Sched) Compute(g *Graph) error {
 	err := status(C.ggml_backend_sched_graph_compute(s.c, g.c))
 	runtime.KeepAlive(s)
 	return err
+}
+
+// A NodeTime says when a node was computed, in microseconds of Clock.
+type NodeTime struct {
+	Node     Tensor
+	From, To int64
+}
+
+// Clock is ggml's time in microseconds since some moment.
+func Clock() int64 { return int64(C.ggml_time_us()) }
+
+// ComputeTimed is Compute node by node, which takes a little longer, and tells
+// when each was computed; views are part of what follows them. It stops between
+// nodes when the flag is set.
+func (s *Sched) ComputeTimed(g *Graph, flag *AbortFlag) ([]NodeTime, error) {
+	n := max(1, g.Nodes())
+	const each = unsafe.Sizeof(uintptr(0)) + 2*unsafe.Sizeof(C.int64_t(0))
+	times := (*C.struct_supir_times)(C.calloc(1, C.sizeof_struct_supir_times))
+	memory := C.calloc(C.size_t(n), C.size_t(each))
+	defer C.free(unsafe.Pointer(times))
+	defer C.free(memory)
+	times.from = (*C.int64_t)(memory)
+	times.to = (*C.int64_t)(unsafe.Add(memory, 8*n))
+	times.nodes = (**C.struct_ggml_tensor)(unsafe.Add(memory, 16*n))
+	times.most, times.abort = C.int(n), flag.c
+
+	C.supir_sched_set_times(s.c, times)
+	err := s.Compute(g)
+	C.supir_sched_set_abort(s.c, nil)
+	if s.abort != nil {
+		s.SetAbort(s.abort)
+	}
+	from, to := unsafe.Slice(times.from, n), unsafe.Slice(times.to, n)
+	list := make([]NodeTime, times.n)
+	for i, node := range unsafe.Slice(times.nodes, n)[:times.n] {
+		list[i] = NodeTime{Tensor{node}, int64(from[i]), int64(to[i])}
+	}
+	return list, err
+}
+
+// Made is the number of tensors made so far.
+func (ctx *Context) Made() int { return ctx.made }
+
+// Tensors are all of the context's, in the order they were made.
+func (ctx *Context) Tensors() []Tensor {
+	var list []Tensor
+	for t := C.ggml_get_first_tensor(ctx.c); t != nil; t = C.ggml_get_next_tensor(ctx.c, t) {
+		list = append(list, Tensor{t})
+	}
+	return list
 }
 
 // Close frees the scheduler and its memory, before the backends are closed.

@@ -27,6 +27,7 @@ type Engine struct {
 	backends []*ggml.Backend // in order of preference; the last is the CPU
 	abort    *ggml.AbortFlag
 	low      lowering
+	tracer   func(Span)
 }
 
 // A DeviceInfo describes a device for choosing and for reports.

@@ -54,6 +54,7 @@ type Graph struct {
 	body    *ggml.Graph
 	onces   map[string]*ggml.Graph // by the input they depend on
 	within  string                 // the Once being recorded
+	current *ggml.Graph            // the graph being recorded: body, or within's
 	inputs  map[string]ggml.Tensor
 	outputs map[string]ggml.Tensor
 	tap     func(name string) bool
@@ -61,6 +62,7 @@ type Graph struct {
 	kernels map[[3]int]ggml.Tensor
 	fills   []fill
 	ops     []*csrc.Op
+	layers  layers
 }
 
 // A fill is a constant of the graph, set once its memory exists.
@@ -82,6 +84,7 @@ type Program struct {
 	outputs map[string]ggml.Tensor
 	fills   []fill
 	ops     []*csrc.Op // freed with the program
+	layers  layers
 }
 
 // A part is a graph with the scheduler that holds its memory.
@@ -156,13 +159,14 @@ func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *G
 	}()
 	defer recovered(&err)
 	g.body = g.ctx.NewGraph(maxNodes)
+	g.current = g.body
 	defer func() { // before recovered, so that a failed program frees them too
 		if p != nil {
 			p.ops = g.ops
 		}
 	}()
 	f(g)
-	p.fills = g.fills
+	p.fills, p.layers = g.fills, g.layers
 	if len(g.outputs) == 0 {
 		failf("a program without outputs")
 	}
@@ -268,8 +272,12 @@ func (p *Program) Run(ctx context.Context) error {
 	return p.compute(ctx, p.body)
 }
 
-func (p *Program) compute(ctx context.Context, o part) error {
-	err := o.sched.Compute(o.graph)
+func (p *Program) compute(ctx context.Context, o part) (err error) {
+	if p.engine.tracer != nil {
+		err = p.trace(o)
+	} else {
+		err = o.sched.Compute(o.graph)
+	}
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return ctxErr
 	}
@@ -308,6 +316,19 @@ func (p *Program) GetAt(name string, at int, dst []float32) error {
 	}
 	t.GetFloat32At(at, dst)
 	return nil
+}
+
+// Inputs are the names of all inputs, sorted.
+func (p *Program) Inputs() []string { return slices.Sorted(maps.Keys(p.inputs)) }
+
+// InputSize is the number of values that an input takes, 0 if there is none of
+// that name.
+func (p *Program) InputSize(name string) int {
+	t, ok := p.inputs[name]
+	if !ok {
+		return 0
+	}
+	return int(t.Elements())
 }
 
 // Outputs are the names of all outputs.

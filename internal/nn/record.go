@@ -93,19 +93,19 @@ func Once[V value](g *Graph, input string, f func() V) V {
 	if _, ok := g.inputs[input]; !ok {
 		failf("Once of unknown input %q", input)
 	}
-	g.within = input
-	x := f()
-	g.within = ""
-	t := tensor(x)
-	if !t.Contiguous() {
-		t = g.ctx.Cont(t)
-	}
-	kept := g.state.New(ggml.F32, t.NE(0), t.NE(1), t.NE(2), t.NE(3)).SetName("once " + input)
 	og := g.onces[input]
 	if og == nil {
 		og = g.ctx.NewGraph(maxNodes / 4)
 		g.onces[input] = og
 	}
+	g.within, g.current = input, og
+	x := f()
+	g.within, g.current = "", g.body
+	t := tensor(x)
+	if !t.Contiguous() {
+		t = g.ctx.Cont(t)
+	}
+	kept := g.state.New(ggml.F32, t.NE(0), t.NE(1), t.NE(2), t.NE(3)).SetName("once " + input)
 	og.Expand(g.ctx.Cpy(t, kept))
 	return with(x, kept)
 }

@@ -39,6 +39,12 @@ func newSet(files []*contents, closers []func() error) *Set {
 	return s
 }
 
+// Assemble makes a Set of tensors that come from no file; name stands for one
+// in messages.
+func Assemble(name string, tensors []*Tensor) *Set {
+	return newSet([]*contents{{path: name, tensors: tensors}}, nil)
+}
+
 // Tensor is the tensor of that full name, nil where there is none.
 func (s *Set) Tensor(name string) *Tensor { return s.tensors[name] }
 

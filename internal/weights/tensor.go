@@ -200,6 +200,27 @@ func (t *Tensor) Float32() []float32 {
 	return dst
 }
 
+// FromFloat32 makes a tensor of F32, F16 or BF16 elements from numbers, which are
+// rounded to the type, F16 to the nearest, BF16 to the nearest even.
+func FromFloat32(name string, typ DType, shape []int, data []float32) *Tensor {
+	t := &Tensor{Name: name, DType: typ, Shape: shape, File: "made in memory"}
+	le := binary.LittleEndian
+	for _, v := range data {
+		switch typ {
+		case F32:
+			t.Data = le.AppendUint32(t.Data, math.Float32bits(v))
+		case F16:
+			t.Data = le.AppendUint16(t.Data, float16.Fromfloat32(v).Bits())
+		case BF16:
+			bits := math.Float32bits(v)
+			t.Data = le.AppendUint16(t.Data, uint16((bits+0x7fff+bits>>16&1)>>16))
+		default:
+			panic(fmt.Sprintf("weights: FromFloat32 to %v", typ))
+		}
+	}
+	return t
+}
+
 // byteSize is the number of bytes a tensor takes; ok is false where that, or
 // the product of any of the dimensions, does not fit an int, or where rows are
 // not whole blocks.

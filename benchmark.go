@@ -1,0 +1,241 @@
+package supir
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"supir/internal/clip"
+	"supir/internal/memory"
+	"supir/internal/nn"
+	"supir/internal/sdxl"
+	"supir/internal/weights"
+)
+
+// A Benchmark is a part of the model to be timed, with random weights of the
+// full size made in memory: no file is needed.
+type Benchmark struct {
+	// Part is "step" (U-Net, adaptor and connectors, once), "encode", "decode"
+	// (VAE) or "text" (both text encoders). Default step.
+	Part string
+	// Shape is "sdxl", the published model's, or "small". Default sdxl.
+	Shape string
+	// Size is the side of the picture in pixels, a multiple of 64. Default 512.
+	Size int
+	// Weights is the type of the weights: f32, f16, bf16. Default f16.
+	Weights string
+	// Prompts is how many prompts a step is for. Default 2: guidance.
+	Prompts int
+	// Runs are timed after a first one. Default 3.
+	Runs int
+	// Device and Threads are those of Options.
+	Device  string
+	Threads int
+	// Trace, if set, gets one more run, operator by operator.
+	Trace *Trace
+}
+
+// A BenchmarkResult is what a Benchmark has measured.
+type BenchmarkResult struct {
+	Benchmark Benchmark // as it was run, with defaults filled in
+	Seconds   []float64 // of each run
+	First     float64   // seconds of the first run, with what is done once
+	Load      float64   // seconds to load the weights
+	FLOP      float64   // multiplications and additions of a run
+	Once      float64   // those that are computed only when a prompt or picture changes
+	Weights   int64     // bytes
+	Working   int64     // bytes of intermediate results
+	Peak      int64     // bytes the process has held at most, 0 if unknown
+	// Product is the machine's rate, in FLOP/s, of one large matrix product
+	// in the same type, the best of several in the same process.
+	Product   float64
+	Device    string
+	Operators []OperatorTime // by time, of one traced run
+}
+
+// An OperatorTime is all operators of a kind in a run.
+type OperatorTime struct {
+	Kind    string
+	Count   int
+	Seconds float64
+	FLOP    float64
+}
+
+// Minimum and Median of the runs, in seconds.
+func (r *BenchmarkResult) Minimum() float64 { return slices.Min(r.Seconds) }
+
+// Median is the median of the runs, in seconds.
+func (r *BenchmarkResult) Median() float64 {
+	s := slices.Sorted(slices.Values(r.Seconds))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+// Rate is the FLOP/s of the fastest run.
+func (r *BenchmarkResult) Rate() float64 { return r.FLOP / r.Minimum() }
+
+// A timed part has its weights, its program, and its inputs.
+type timedPart struct {
+	part     sdxl.Part
+	stage    func(*machine) *stage
+	networks func(*networks) []any
+	program  func(n *networks, b *Benchmark) func(g *nn.Graph)
+	load     func(n *networks, r *weights.Report)
+}
+
+var timedParts = map[string]timedPart{
+	"step": {sdxl.Diffusion, func(m *machine) *stage { return &m.diffusion }, func(n *networks) []any { return n.diffusion.networks() },
+		func(n *networks, b *Benchmark) func(g *nn.Graph) {
+			const factor = 8
+			return func(g *nn.Graph) {
+				nn.Output(g, noiseOutput, n.diffusion.forward(g, b.Size/factor, b.Size/factor, b.Prompts, textTokens, false))
+			}
+		},
+		func(n *networks, r *weights.Report) { n.diffusion.fill(n.set, r) }},
+	"encode": {sdxl.VAE, func(m *machine) *stage { return &m.vae }, func(n *networks) []any { return []any{&n.vae} },
+		func(n *networks, b *Benchmark) func(g *nn.Graph) {
+			return n.encodeProgram(&n.vae.Robust, b.Size, b.Size)
+		},
+		func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) }},
+	"decode": {sdxl.VAE, func(m *machine) *stage { return &m.vae }, func(n *networks) []any { return []any{&n.vae} },
+		func(n *networks, b *Benchmark) func(g *nn.Graph) { return n.decodeProgram(b.Size, b.Size) },
+		func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) }},
+	"text": {sdxl.Text, func(m *machine) *stage { return &m.text }, func(n *networks) []any { return []any{&n.clipL, &n.bigG} },
+		func(n *networks, b *Benchmark) func(g *nn.Graph) { return n.textProgram(b.Prompts) },
+		func(n *networks, r *weights.Report) { n.clipL.Load(n.set, r); n.bigG.Load(n.set, r) }},
+}
+
+// textTokens is the length of every prompt.
+const textTokens = 77
+
+// resolve fills in the defaults and checks the rest.
+func (b Benchmark) resolve() (Benchmark, weights.DType, error) {
+	b.Part, b.Shape = cmp.Or(b.Part, "step"), cmp.Or(b.Shape, "sdxl")
+	b.Size, b.Weights = cmp.Or(b.Size, 512), cmp.Or(b.Weights, "f16")
+	b.Prompts, b.Runs = cmp.Or(b.Prompts, 2), cmp.Or(b.Runs, 3)
+	types := map[string]weights.DType{"f32": weights.F32, "f16": weights.F16, "bf16": weights.BF16}
+	typ, known := types[b.Weights]
+	switch {
+	case timedParts[b.Part].load == nil:
+		return b, typ, &OptionError{"Part", fmt.Sprintf("%q is none of %v", b.Part, slices.Sorted(maps.Keys(timedParts)))}
+	case sdxl.Shapes[b.Shape].Channels == 0:
+		return b, typ, &OptionError{"Shape", fmt.Sprintf("%q is none of %v", b.Shape, slices.Sorted(maps.Keys(sdxl.Shapes)))}
+	case b.Size < 64 || b.Size > 8192 || b.Size%64 != 0:
+		return b, typ, &OptionError{"Size", fmt.Sprintf("%d is not a multiple of 64 in [64, 8192]", b.Size)}
+	case !known:
+		return b, typ, &OptionError{"Weights", fmt.Sprintf("%q is none of %v", b.Weights, slices.Sorted(maps.Keys(types)))}
+	case b.Prompts < 1 || b.Prompts > 16:
+		return b, typ, &OptionError{"Prompts", fmt.Sprintf("%d is not in [1, 16]", b.Prompts)}
+	case b.Runs < 1 || b.Runs > 1000:
+		return b, typ, &OptionError{"Runs", fmt.Sprintf("%d is not in [1, 1000]", b.Runs)}
+	}
+	return b, typ, nil
+}
+
+// Run times the part. It takes the memory of that part of the model.
+func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error) {
+	b, typ, err := b.resolve()
+	if err != nil {
+		return nil, err
+	}
+	part := timedParts[b.Part]
+	n := &networks{}
+	if n.set, err = sdxl.Random(part.part, sdxl.Shapes[b.Shape], typ); err != nil {
+		return nil, err
+	}
+	var report weights.Report
+	part.load(n, &report)
+	if err := report.Err(); err != nil {
+		return nil, err
+	}
+
+	m := &machine{}
+	defer m.close()
+	if err := m.open(b.Device, b.Threads); err != nil {
+		return nil, err
+	}
+	m.hold(nn.Stored, true)
+	r := &BenchmarkResult{Benchmark: b, Device: m.engine.DeviceName()}
+	began := time.Now()
+	st := part.stage(m)
+	p, err := m.build(ctx, st, part.networks(n), part.program(n, &b))
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	r.Load, r.Weights, r.Working = time.Since(began).Seconds(), st.params.Size(), p.Size()
+	r.FLOP, r.Once = p.FLOP()
+	if err := randomInputs(p, part.part, b.Prompts); err != nil {
+		return nil, err
+	}
+	for i := range b.Runs + 1 {
+		began := time.Now()
+		if err := p.Run(ctx); err != nil {
+			return nil, err
+		}
+		if took := time.Since(began).Seconds(); i == 0 {
+			r.First = took
+		} else {
+			r.Seconds = append(r.Seconds, took)
+		}
+	}
+	if err := r.byOperator(ctx, m.engine, p, b.Trace); err != nil {
+		return nil, err
+	}
+	r.Product, err = m.engine.ProductRate(ctx, typ)
+	r.Peak = memory.Peak()
+	return r, err
+}
+
+// randomInputs sets every input of a program.
+func randomInputs(p *nn.Program, part sdxl.Part, prompts int) error {
+	rng := rand.New(rand.NewPCG(3, 4))
+	if part == sdxl.Text {
+		ids := make([]int32, textTokens*prompts)
+		for i := range ids {
+			ids[i] = int32(rng.IntN(1000))
+		}
+		return errors.Join(p.SetInts("ids L", ids), p.SetInts("ids G", ids), p.SetInts("ends", clip.Ends(ids, prompts)))
+	}
+	for _, name := range p.Inputs() {
+		data := make([]float32, p.InputSize(name))
+		for i := range data {
+			data[i] = float32(rng.NormFloat64())
+		}
+		if err := p.Set(name, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byOperator runs the program once more, operator by operator.
+func (r *BenchmarkResult) byOperator(ctx context.Context, e *nn.Engine, p *nn.Program, trace *Trace) error {
+	kinds := map[string]*OperatorTime{}
+	e.Trace(func(s nn.Span) {
+		k := kinds[s.Kind]
+		if k == nil {
+			k = &OperatorTime{Kind: s.Kind}
+			kinds[s.Kind] = k
+		}
+		k.Count++
+		k.Seconds += s.Took.Seconds()
+		k.FLOP += s.FLOP
+		if trace != nil {
+			trace.operator(s)
+		}
+	})
+	defer e.Trace(nil)
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	for _, k := range kinds {
+		r.Operators = append(r.Operators, *k)
+	}
+	slices.SortFunc(r.Operators, func(a, b OperatorTime) int { return cmp.Compare(b.Seconds, a.Seconds) })
+	return nil
+}

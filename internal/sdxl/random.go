@@ -1,0 +1,125 @@
+package sdxl
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/bits"
+	"math/rand/v2"
+
+	"supir/internal/weights"
+)
+
+// A Part is a part of the model that can be made by itself.
+type Part int
+
+// The parts.
+const (
+	Diffusion Part = iota // U-Net, adaptor and connectors
+	VAE                   // both encoders and the decoder
+	Text                  // both text encoders
+)
+
+// Random makes a part's tensors from normally distributed numbers, of which no
+// two neighbours are alike; matrices of the type asked for, vectors in F32.
+// Tensors share memory: all together take a few hundred MB at most.
+func Random(part Part, s Shape, typ weights.DType) (*weights.Set, error) {
+	const file = "random numbers"
+	r := &pool{typ: typ, blocks: map[string][]byte{}, most: map[string]int{}, grown: map[string]bool{}}
+	var list []*weights.Tensor
+	var scales []string
+	w := writer{add: func(name string, k kind, shape ...int) {
+		t := &weights.Tensor{Name: name, DType: weights.F32, Shape: shape, File: file}
+		if len(shape) > 1 {
+			t.DType = typ
+		}
+		list = append(list, t)
+		scales = append(scales, r.want(t, k))
+	}}
+	switch part {
+	case Diffusion:
+		w.diffusion(s)
+	case VAE:
+		w.vae(s)
+	case Text:
+		w.text(s)
+	default:
+		return nil, fmt.Errorf("sdxl: no part %d", part)
+	}
+	for i, t := range list {
+		if err := r.give(t, scales[i]); err != nil {
+			return nil, err
+		}
+	}
+	return weights.Assemble(file, list), nil
+}
+
+// A pool holds, for each size of numbers and each type, one piece of memory as
+// long as the largest tensor needs.
+type pool struct {
+	typ    weights.DType
+	most   map[string]int // elements, by scale
+	blocks map[string][]byte
+	grown  map[string]bool
+	base   []float64
+}
+
+// scale names a size of numbers: 2^-shift around a centre.
+func scale(typ weights.DType, centre, shift int) string {
+	return fmt.Sprintf("%v %d %d", typ, centre, shift)
+}
+
+// want notes that a tensor will be asked for, and returns its scale's name.
+func (p *pool) want(t *weights.Tensor, k kind) string {
+	centre, shift := 0, 5
+	switch k {
+	case ones:
+		centre = 1
+	case matrix: // 2^-shift is near 1/√fan-in
+		fan := t.Elements() / t.Shape[0]
+		shift = (bits.Len(uint(fan)) + 1) / 2
+	}
+	name := scale(t.DType, centre, shift)
+	if p.blocks[name] == nil {
+		p.blocks[name] = p.values(t.DType, centre, shift)
+	}
+	p.most[name] = max(p.most[name], t.Elements())
+	return name
+}
+
+// pattern is how many different numbers are drawn, as whole blocks of every
+// quantized type.
+const pattern = 1 << 20
+
+// values draws a pattern in a type.
+func (p *pool) values(typ weights.DType, centre, shift int) []byte {
+	if p.base == nil {
+		r := rand.New(rand.NewPCG(1, 2))
+		p.base = make([]float64, pattern)
+		for i := range p.base {
+			p.base[i] = r.NormFloat64()
+		}
+	}
+	x := make([]float32, pattern)
+	for i, v := range p.base {
+		x[i] = float32(float64(centre) + math.Ldexp(v, -shift))
+	}
+	return weights.FromFloat32("pattern", typ, []int{pattern}, x).Data
+}
+
+// give sets a tensor's data to the start of its scale's memory, which it makes
+// long enough first.
+func (p *pool) give(t *weights.Tensor, name string) error {
+	block := p.blocks[name]
+	if block == nil {
+		return fmt.Errorf("sdxl: tensors of type %v cannot be made", t.DType)
+	}
+	n := (p.most[name] + pattern - 1) / pattern
+	if n > 1 && !p.grown[name] {
+		block = bytes.Repeat(block, n)
+		p.blocks[name] = block
+	}
+	p.grown[name] = true
+	t.Data = block[:t.Elements()*(len(block)/n)/pattern]
+	return nil
+}
