@@ -36,6 +36,17 @@ func Random(part Part, s Shape, typ weights.DType) (*weights.Set, error) {
 		list = append(list, t)
 		scales = append(scales, r.want(t, k))
 	}}
+	w.part(part, s)
+	for i, t := range list {
+		if err := r.give(t, scales[i]); err != nil {
+			return nil, err
+		}
+	}
+	return weights.Assemble(file, list), nil
+}
+
+// part writes the part's tensors.
+func (w writer) part(part Part, s Shape) {
 	switch part {
 	case Diffusion:
 		w.diffusion(s)
@@ -43,15 +54,7 @@ func Random(part Part, s Shape, typ weights.DType) (*weights.Set, error) {
 		w.vae(s)
 	case Text:
 		w.text(s)
-	default:
-		return nil, fmt.Errorf("sdxl: no part %d", part)
 	}
-	for i, t := range list {
-		if err := r.give(t, scales[i]); err != nil {
-			return nil, err
-		}
-	}
-	return weights.Assemble(file, list), nil
 }
 
 // A pool holds, for each size of numbers and each type, one piece of memory as

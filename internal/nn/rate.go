@@ -13,7 +13,8 @@ import (
 // matrices of random numbers, the second factor stored in a type: what the
 // speed of whole networks is compared with.
 func (e *Engine) ProductRate(ctx context.Context, typ weights.DType) (float64, error) {
-	const tokens, features, runs = 2048, 2560, 12
+	const tokens, features = 2048, 1280
+	const least, most, enough = 3, 20, time.Second // runs, runs, together
 	r := rand.New(rand.NewPCG(5, 6))
 	numbers := func(n int, scale float64) []float32 {
 		x := make([]float32, n)
@@ -43,7 +44,8 @@ func (e *Engine) ProductRate(ctx context.Context, typ weights.DType) (float64, e
 	}
 	flop, _ := p.FLOP()
 	best := 0.0
-	for range runs {
+	start := time.Now()
+	for i := 0; i < least || i < most && time.Since(start) < enough; i++ {
 		began := time.Now()
 		if err := p.Run(ctx); err != nil {
 			return 0, err
