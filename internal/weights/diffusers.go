@@ -136,7 +136,18 @@ func vaeOf(c *contents) ([]*Tensor, error) {
 }
 
 func clipLOf(c *contents) ([]*Tensor, error) {
-	return c.renamed(clipLPrefix, func(name string) (string, bool) { return name, true }), nil
+	return c.renamed(clipLPrefix, func(name string) (string, bool) { return textModel(name), true }), nil
+}
+
+// textModel adds what names of a text encoder began with until version 5 of
+// the Transformers library.
+func textModel(name string) string {
+	for _, begin := range []string{"embeddings.", "encoder.", "final_layer_norm."} {
+		if strings.HasPrefix(name, begin) {
+			return "text_model." + name
+		}
+	}
+	return name
 }
 
 func bigGOf(c *contents) ([]*Tensor, error) {
@@ -151,7 +162,7 @@ func bigGOf(c *contents) ([]*Tensor, error) {
 			list = append(list, projection)
 			continue
 		}
-		name, part, ok := renamer{}.bigG(t.Name)
+		name, part, ok := renamer{}.bigG(textModel(t.Name))
 		switch {
 		case !ok:
 			list = append(list, t.as(bigGPrefix+t.Name, t.Shape...))
