@@ -185,8 +185,14 @@ func parse(path string, data []byte) (*contents, error) {
 		return nil, &CorruptError{File: path, Reason: "a Git LFS pointer, not the file itself: fetch it with `git lfs pull` or download it again"}
 	case bytes.HasPrefix(text, []byte("<!doctype")), bytes.HasPrefix(text, []byte("<html")), bytes.HasPrefix(text, []byte("<?xml")):
 		return nil, &CorruptError{File: path, Reason: "a web page, not a weight file: the download went wrong"}
-	case bytes.HasPrefix(data, []byte("PK\x03\x04")), bytes.HasPrefix(data, []byte("\x80\x02")):
-		return nil, &UnsupportedError{File: path, Reason: "a PyTorch checkpoint, whatever its name says: take the .safetensors file, or convert it"}
+	case looksLikeSafetensors(data): // before others: its first bytes are a number
+		return parseSafetensors(path, data)
+	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
+		return parseTorch(path, data)
+	case isLegacy(data):
+		return parseLegacy(path, data)
+	case data[0] == 0x80 && len(data) > 1 && data[1] <= 5:
+		return nil, &UnsupportedError{File: path, Reason: "a Python pickle, but no PyTorch checkpoint"}
 	case bytes.HasPrefix(data, []byte("GGUF")):
 		return parseGGUF(path, data)
 	case looksLikeJSON(data):
