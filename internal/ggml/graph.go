@@ -49,6 +49,7 @@ import "C"
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"unsafe"
 )
 
@@ -108,6 +109,15 @@ func (g *Graph) Nodes() int { return int(C.ggml_graph_n_nodes(g.c)) }
 
 // Node is the i-th node.
 func (g *Graph) Node(i int) Tensor { return Tensor{C.ggml_graph_node(g.c, C.int(i))} }
+
+// Sort puts the nodes in another order, in which each must still come after
+// those it is computed from; ggml itself puts a node's first operand and all
+// before it first.
+func (g *Graph) Sort(compare func(a, b Tensor) int) {
+	if n := g.Nodes(); n > 0 {
+		slices.SortFunc(unsafe.Slice(C.ggml_graph_nodes(g.c), n), func(a, b *C.struct_ggml_tensor) int { return compare(Tensor{a}, Tensor{b}) })
+	}
+}
 
 // A Sched runs a graph on several backends, the first that can compute a node
 // taking it, and owns the memory of the graph's intermediate results.

@@ -54,7 +54,6 @@ type Graph struct {
 	body    *ggml.Graph
 	onces   map[string]*ggml.Graph // by the input they depend on
 	within  string                 // the Once being recorded
-	current *ggml.Graph            // the graph being recorded: body, or within's
 	inputs  map[string]ggml.Tensor
 	outputs map[string]ggml.Tensor
 	tap     func(name string) bool
@@ -159,7 +158,6 @@ func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *G
 	}()
 	defer recovered(&err)
 	g.body = g.ctx.NewGraph(maxNodes)
-	g.current = g.body
 	defer func() { // before recovered, so that a failed program frees them too
 		if p != nil {
 			p.ops = g.ops
@@ -169,6 +167,13 @@ func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *G
 	p.fills, p.layers = g.fills, g.layers
 	if len(g.outputs) == 0 {
 		failf("a program without outputs")
+	}
+	place := make(map[ggml.Tensor]int) // in the order of recording
+	for i, t := range g.ctx.Tensors() {
+		place[t] = i
+	}
+	for _, o := range append(slices.Collect(maps.Values(g.onces)), g.body) {
+		o.Sort(func(a, b ggml.Tensor) int { return place[a] - place[b] })
 	}
 	if p.body, err = e.part(g.body); err != nil {
 		return p, err

@@ -44,7 +44,7 @@ func (l *Linear) Out() int { return dim(l.Weight, 0) }
 
 // Forward maps every token.
 func (l *Linear) Forward(g *Graph, x Tokens) Tokens {
-	defer g.layer("linear", l.Weight.Name, 2*float64(l.Weight.Elements())*float64(x.T*x.N), x.t)()
+	defer g.layer("linear", l.Weight.Name, 2*float64(l.Weight.Elements())*float64(x.T*x.N))()
 	t := g.ctx.MulMat(g.matrix(l.Weight), x.t)
 	if l.Bias != nil {
 		t = g.ctx.Add(t, g.weight(l.Bias))
@@ -109,7 +109,7 @@ func (l *Conv2D) Strided(g *Graph, x Map, stride int, pad Padding) Map {
 	}
 	h := (x.H+pad.Top+pad.Bottom-dim(l.Weight, 2))/stride + 1
 	w := (x.W+pad.Left+pad.Right-dim(l.Weight, 3))/stride + 1
-	defer g.layer("convolution", l.Weight.Name, 2*float64(l.Weight.Elements())*float64(h*w*x.N), x.t)()
+	defer g.layer("convolution", l.Weight.Name, 2*float64(l.Weight.Elements())*float64(h*w*x.N))()
 	return g.low.conv2D(g, x, l.Weight, l.Bias, stride, pad)
 }
 
@@ -132,7 +132,7 @@ func (l *GroupNorm) Check(r *weights.Report, channels int) {
 
 // Forward normalises with √(variance + eps).
 func (l *GroupNorm) Forward(g *Graph, x Map, eps float32) Map {
-	defer g.layer("group norm", l.Weight.Name, 0, x.t)()
+	defer g.layer("group norm", l.Weight.Name, 0)()
 	return g.low.groupNorm(g, x, l.Weight, l.Bias, l.Groups, eps)
 }
 
@@ -150,7 +150,7 @@ func (l *LayerNorm) Check(r *weights.Report, features int) {
 
 // Forward normalises with √(variance + eps).
 func (l *LayerNorm) Forward(g *Graph, x Tokens, eps float32) Tokens {
-	defer g.layer("layer norm", l.Weight.Name, 0, x.t)()
+	defer g.layer("layer norm", l.Weight.Name, 0)()
 	t := g.ctx.Mul(g.ctx.Norm(x.t, eps), g.weight(l.Weight))
 	x.t = g.ctx.Add(t, g.weight(l.Bias))
 	return x

@@ -135,7 +135,7 @@ func (g *Graph) Attention(q, k, v Tokens, heads int, causal bool) Tokens {
 	if heads <= 0 || q.C%heads != 0 || k.C != q.C || v.C != q.C || k.T != v.T || k.N != v.N || q.N != k.N && (k.N != 1 || causal) {
 		failf("attention of %v, %v, %v in %d heads", q, k, v, heads)
 	}
-	defer g.layer("attention", "", 4*float64(q.T)*float64(k.T)*float64(q.C*q.N), q.t, k.t, v.t)()
+	defer g.layer("attention", "", 4*float64(q.T)*float64(k.T)*float64(q.C*q.N))()
 	scale := float32(1 / math.Sqrt(float64(q.C/heads)))
 	if q.N != k.N { // queries of several batches on the same tokens are but more queries
 		tokens, n := q.T, q.N

@@ -98,9 +98,9 @@ func Once[V value](g *Graph, input string, f func() V) V {
 		og = g.ctx.NewGraph(maxNodes / 4)
 		g.onces[input] = og
 	}
-	g.within, g.current = input, og
+	g.within = input
 	x := f()
-	g.within, g.current = "", g.body
+	g.within = ""
 	t := tensor(x)
 	if !t.Contiguous() {
 		t = g.ctx.Cont(t)

@@ -38,16 +38,12 @@ type layer struct {
 }
 
 // layer begins a layer of a kind; the function returned ends it. Layers inside
-// it are part of it. Its operands come before it in the graph, so that nothing
-// else is computed in its midst.
-func (g *Graph) layer(kind, name string, flop float64, operands ...ggml.Tensor) (end func()) {
+// it are part of it.
+func (g *Graph) layer(kind, name string, flop float64) (end func()) {
 	l := &g.layers
 	l.depth++
 	if l.depth > 1 {
 		return func() { l.depth-- }
-	}
-	for _, t := range operands {
-		g.current.Expand(t)
 	}
 	i := len(l.list)
 	l.list = append(l.list, layer{kind: kind, name: name, flop: flop, once: g.within != "", first: g.ctx.Made()})
