@@ -92,14 +92,14 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 			p.Budget = memory.Available()
 		}
 	}
-	p.Keep = nn.WeightBytes(nn.F32, n.all()...) <= p.Budget/keepShare
+	p.Keep = engine.WeightBytes(nn.F32, n.all()...) <= p.Budget/keepShare
 	p.precision = nn.Stored
 	if set.Precision == PrecisionF32 || set.Precision == PrecisionAuto && p.Keep {
 		p.precision = nn.F32
 	}
 
 	measure := func(stage Stage, precision nn.Precision, networks []any, programs ...func(g *nn.Graph)) error {
-		s := StagePlan{Stage: stage, Weights: nn.WeightBytes(precision, networks...)}
+		s := StagePlan{Stage: stage, Weights: engine.WeightBytes(precision, networks...)}
 		params, err := engine.Describe(precision, networks...)
 		if err != nil {
 			return err

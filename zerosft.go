@@ -60,8 +60,7 @@ func (z *zeroSFT) forward(g *nn.Graph, c, s nn.Map, f *nn.Map, w controlScale) n
 func (t *featureTransfer) forward(g *nn.Graph, c, h nn.Map) nn.Map {
 	a := nn.SiLU(g, t.Shared.Forward(g, c))
 	gamma, beta := t.Mul.Forward(g, a), t.Add.Forward(g, a)
-	h = t.Norm.Forward(g, h, connectorEps)
-	return nn.Add(g, nn.Add(g, nn.Mul(g, h, gamma), h), beta)
+	return t.Norm.Modulated(g, h, gamma, beta, connectorEps)
 }
 
 // zeroCrossAttn lets the decoder's map attend to an adaptor's feature of the

@@ -138,6 +138,9 @@ func setData[E float32 | int32](t Tensor, want Type, at int, data []E) {
 	}
 }
 
+// Data is where the tensor's data lie, for memory that the CPU reads.
+func (t Tensor) Data() unsafe.Pointer { return unsafe.Pointer(t.c.data) }
+
 func (t Tensor) mustHold(at, bytes int) {
 	if t.c.buffer == nil && (t.c.view_src == nil || t.c.view_src.buffer == nil) {
 		panic(&ShapeError{Op: "copy", Reason: fmt.Sprintf("%v has no memory", t)})

@@ -215,6 +215,14 @@ func (ctx *Context) UpscaleNearest(a Tensor, factor int) Tensor {
 	return ctx.wrap(C.ggml_upscale(ctx.c, a.c, C.int(factor), C.GGML_SCALE_MODE_NEAREST))
 }
 
+// Repeat repeats a until it has the given size, whole multiples of its own.
+func (ctx *Context) Repeat(a Tensor, ne [4]int64) Tensor {
+	for i, n := range ne {
+		need(n > 0 && n%a.NE(i) == 0, "repeat", "%v to %v", a, ne)
+	}
+	return ctx.wrap(C.ggml_repeat_4d(ctx.c, a.c, C.int64_t(ne[0]), C.int64_t(ne[1]), C.int64_t(ne[2]), C.int64_t(ne[3])))
+}
+
 // Pad puts zeros before and after dimensions 0 and 1.
 func (ctx *Context) Pad(a Tensor, left, right, top, bottom int) Tensor {
 	return ctx.wrap(C.ggml_pad_ext(ctx.c, a.c, C.int(left), C.int(right), C.int(top), C.int(bottom), 0, 0, 0, 0))

@@ -271,7 +271,7 @@ func (m *Model) Memory(e *nn.Engine, p nn.Precision, o Options) (weights, workin
 		return 0, 0, err
 	}
 	read += cache.Size()
-	seeing, reading := nn.WeightBytes(p, &m.Vision), nn.WeightBytes(p, &m.Text)
+	seeing, reading := e.WeightBytes(p, &m.Vision), e.WeightBytes(p, &m.Text)
 	if seeing+see > reading+read {
 		return seeing, see, nil
 	}

@@ -283,6 +283,6 @@ func TestGoldenCaption(t *testing.T) {
 
 	weights, working, err := m.Memory(e, nn.F32, Options{MaxTokens: 512})
 	require.NoError(t, err)
-	assert.Equal(t, nn.WeightBytes(nn.F32, &m.Text), weights)
+	assert.Equal(t, e.WeightBytes(nn.F32, &m.Text), weights)
 	assert.Positive(t, working)
 }

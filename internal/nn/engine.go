@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"supir/csrc"
 	"supir/internal/ggml"
 )
 
@@ -28,6 +29,7 @@ type Engine struct {
 	abort    *ggml.AbortFlag
 	low      lowering
 	tracer   func(Span)
+	threads  int
 }
 
 // A DeviceInfo describes a device for choosing and for reports.
@@ -156,7 +158,7 @@ func open(d ggml.Device, threads int, extra []ggml.Device) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{device: d, abort: ggml.NewAbortFlag()}
+	e := &Engine{device: d, abort: ggml.NewAbortFlag(), threads: threads}
 	wanted := append(slices.Clone(extra), d)
 	if d.Type() != ggml.CPU {
 		wanted = append(wanted, cpu)
@@ -175,14 +177,38 @@ func open(d ggml.Device, threads int, extra []ggml.Device) (*Engine, error) {
 	return e, nil
 }
 
-// lower chooses the lowering for a device. SUPIR_ENGINE=ggml in the environment
-// asks for ggml's own operators alone.
+// lower chooses the lowering for a device: our own kernels on processors that
+// they are made for. SUPIR_ENGINE=ggml in the environment asks for ggml's own
+// operators alone.
 func lower(d ggml.Device) lowering {
 	p := portable{cpu: d.Type() == ggml.CPU, scratch: scratchBytes}
-	if p.cpu && os.Getenv("SUPIR_ENGINE") != "ggml" {
-		return &native{p}
+	if p.cpu && csrc.ISA() != "portable" && os.Getenv("SUPIR_ENGINE") != "ggml" {
+		return &native{portable: p, rotate: true}
 	}
 	return &p
+}
+
+// Kernels names the instruction set that the engine's own kernels use; "" says
+// that it computes with ggml's operators.
+func (e *Engine) Kernels() string {
+	if _, ok := e.low.(*native); ok {
+		return csrc.ISA()
+	}
+	return ""
+}
+
+// Fastest is the precision whose products this processor computes fastest.
+func (e *Engine) Fastest() Precision {
+	if e.Kernels() == "" {
+		return F32
+	}
+	switch csrc.BestType() {
+	case csrc.Int8:
+		return Int8
+	case csrc.BF16:
+		return BF16
+	}
+	return F32
 }
 
 // Close frees the device. It may be repeated.

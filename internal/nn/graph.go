@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -62,6 +63,9 @@ type Graph struct {
 	fills   []fill
 	ops     []*csrc.Op
 	layers  layers
+	fusion  fusion
+
+	workspace *csrc.Workspace // scratch of ops
 }
 
 // A fill is a constant of the graph, set once its memory exists.
@@ -84,6 +88,8 @@ type Program struct {
 	fills   []fill
 	ops     []*csrc.Op // freed with the program
 	layers  layers
+
+	workspace *csrc.Workspace // of ops
 }
 
 // A part is a graph with the scheduler that holds its memory.
@@ -110,6 +116,9 @@ func (e *Engine) Build(params *Params, taps func(name string) bool, f func(g *Gr
 	if p.buf, err = e.home().Alloc(p.state); err != nil {
 		return p, err
 	}
+	if err := p.workspace.Alloc(); err != nil {
+		return p, err
+	}
 	if err := p.body.sched.Alloc(p.body.graph); err != nil {
 		return p, err
 	}
@@ -133,7 +142,7 @@ func (e *Engine) Measure(params *Params, f func(g *Graph)) (n int64, err error) 
 	}
 	defer p.Close()
 	defer recovered(&err)
-	n = e.home().AllocSize(p.state)
+	n = e.home().AllocSize(p.state) + p.workspace.Size()
 	p.buf = ggml.Pretend(p.state)
 	for _, o := range append([]part{p.body}, slices.Collect(maps.Values(p.onces))...) {
 		for _, size := range o.sched.ReserveSize(o.graph) {
@@ -145,11 +154,11 @@ func (e *Engine) Measure(params *Params, f func(g *Graph)) (n int64, err error) 
 
 // record runs f on a new graph.
 func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *Graph)) (p *Program, err error) {
-	g := &Graph{engine: e, params: params, low: e.low, tap: taps,
+	g := &Graph{engine: e, params: params, low: e.low, tap: taps, fusion: newFusion(), workspace: csrc.NewWorkspace(e.threads),
 		ctx: ggml.NewContext(3 * maxNodes), state: ggml.NewContext(1024),
 		onces: map[string]*ggml.Graph{}, inputs: map[string]ggml.Tensor{}, outputs: map[string]ggml.Tensor{}, masks: map[[3]int]ggml.Tensor{}, kernels: map[[3]int]ggml.Tensor{}}
 	p = &Program{engine: e, ctx: g.ctx, state: g.state, onces: map[string]part{}, stale: map[string]bool{},
-		inputs: g.inputs, outputs: g.outputs}
+		inputs: g.inputs, outputs: g.outputs, workspace: g.workspace}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -175,19 +184,23 @@ func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *G
 	for _, o := range append(slices.Collect(maps.Values(g.onces)), g.body) {
 		o.Sort(func(a, b ggml.Tensor) int { return place[a] - place[b] })
 	}
-	if p.body, err = e.part(g.body); err != nil {
+	leaves := len(params.tensors) + g.state.Made()
+	if p.body, err = e.part(g.body, leaves); err != nil {
 		return p, err
 	}
 	for name, og := range g.onces {
-		if p.onces[name], err = e.part(og); err != nil {
+		if p.onces[name], err = e.part(og, leaves); err != nil {
 			return p, err
 		}
 	}
 	return p, nil
 }
 
-func (e *Engine) part(g *ggml.Graph) (part, error) {
-	s, err := ggml.NewSched(e.backends, max(2*g.Nodes(), 64))
+// part makes a scheduler for a graph that reads at most so many tensors beside
+// its own nodes.
+func (e *Engine) part(g *ggml.Graph, leaves int) (part, error) {
+	const least = 64
+	s, err := ggml.NewSched(e.backends, 2*g.Nodes()+leaves+least)
 	if err != nil {
 		return part{}, err
 	}
@@ -199,7 +212,7 @@ func (e *Engine) part(g *ggml.Graph) (part, error) {
 
 // Size is the memory in bytes that the program takes beside the weights.
 func (p *Program) Size() int64 {
-	n := p.buf.Size() + p.body.sched.Size()
+	n := p.buf.Size() + p.workspace.Size() + p.body.sched.Size()
 	for _, o := range p.onces {
 		n += o.sched.Size()
 	}
@@ -221,6 +234,7 @@ func (p *Program) Close() {
 	for _, o := range p.ops {
 		o.Close()
 	}
+	p.workspace.Close()
 }
 
 // Set copies values to an input: a map's in the order N×C×H×W, tokens' N×T×C,
@@ -285,6 +299,9 @@ func (p *Program) compute(ctx context.Context, o part) (err error) {
 	}
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return ctxErr
+	}
+	for _, op := range p.ops {
+		err = cmp.Or(err, op.Err())
 	}
 	return err
 }

@@ -94,16 +94,19 @@ func eachEngine(t *testing.T, f func(t *testing.T, te testEngine, e *Engine)) {
 
 // An opCase is a row of the operator table.
 type opCase struct {
-	name    string
-	in      [][]int       // inputs' shapes: maps N×C×H×W, tokens N×T×C, vectors N×C
-	ids     []int32       // indices
-	weights [][]int       // weights' shapes
-	stored  weights.DType // type of weights that are matrices
-	scale   float64       // standard deviation of the inputs, 1 where 0
-	scratch int           // bytes, see portable; the default where 0
-	build   func(g *Graph, in []any, ids func(tokens, n int) IDs, w []*weights.Tensor) any
-	want    func(in []array, ids []int32, w []array) array
-	flops   float64 // of rows to be timed: the multiplications and additions
+	name     string
+	in       [][]int       // inputs' shapes: maps N×C×H×W, tokens N×T×C, vectors N×C
+	ids      []int32       // indices
+	weights  [][]int       // weights' shapes
+	uses     []use         // of weights that belong to a layer, in order
+	products bool          // has products without weights
+	outlier  float64       // by what every 64th channel of inputs is larger, not at all where 0
+	stored   weights.DType // type of weights that are matrices
+	scale    float64       // standard deviation of the inputs, 1 where 0
+	scratch  int           // bytes, see portable; the default where 0
+	build    func(g *Graph, in []any, ids func(tokens, n int) IDs, w []*weights.Tensor) any
+	want     func(in []array, ids []int32, w []array) array
+	flops    float64 // of rows to be timed: the multiplications and additions
 }
 
 // seeded draws the same numbers for a case on every engine.
@@ -160,18 +163,43 @@ func newTensor(name string, typ weights.DType, shape []int, data []float32) *wei
 
 // A network of any weights, for Load.
 type bag struct {
-	List []held `key:"list.*"`
+	List   []held   `key:"list.*"`
+	Linear []Linear `key:"linear.*"`
+	GEGLU  []GEGLU  `key:"geglu.*"`
+	Conv   []Conv2D `key:"conv.*"`
 }
 type held struct {
 	T *weights.Tensor `key:"t"`
 }
 
-func bagOf(list []*weights.Tensor) *bag {
+func bagOf(list []*weights.Tensor, uses ...use) *bag {
 	var b bag
-	for _, t := range list {
-		b.List = append(b.List, held{t})
+	for i, t := range list {
+		switch u := append(uses, make([]use, len(list))...)[i]; u {
+		case linearUse:
+			b.Linear = append(b.Linear, Linear{Weight: t})
+		case gegluUse:
+			b.GEGLU = append(b.GEGLU, GEGLU{Weight: t})
+		case convUse:
+			b.Conv = append(b.Conv, Conv2D{Weight: t})
+		default:
+			b.List = append(b.List, held{t})
+		}
 	}
 	return &b
+}
+
+// enlarge makes the features or channels of every 64th larger.
+func enlarge(shape []int, data []float32, by float64) {
+	channels, each := shape[len(shape)-1], 1
+	if len(shape) == 4 {
+		channels, each = shape[1], shape[2]*shape[3]
+	}
+	for i := range data {
+		if i/each%channels%64 == 7 {
+			data[i] *= float32(by)
+		}
+	}
 }
 
 // A prepared case has its program on an engine, ready to run.
@@ -218,10 +246,13 @@ func (c opCase) prepare(t testing.TB, e *Engine, precision Precision, reference 
 	var arrays []array
 	for i, shape := range c.in {
 		data := random(r, scale, shape)
+		if c.outlier != 0 {
+			enlarge(shape, data, c.outlier)
+		}
 		p.inputs[fmt.Sprintf("in%d", i)] = data
 		arrays = append(arrays, arrayOf(shape, data))
 	}
-	params, err := e.Load(t.Context(), precision, bagOf(ws))
+	params, err := e.Load(t.Context(), precision, bagOf(ws, c.uses...))
 	require.NoError(t, err)
 	t.Cleanup(params.Close)
 	p.program, err = e.Build(params, nil, func(g *Graph) {

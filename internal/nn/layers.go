@@ -44,18 +44,45 @@ func (l *Linear) Out() int { return dim(l.Weight, 0) }
 
 // Forward maps every token.
 func (l *Linear) Forward(g *Graph, x Tokens) Tokens {
-	defer g.layer("linear", l.Weight.Name, 2*float64(l.Weight.Elements())*float64(x.T*x.N))()
-	t := g.ctx.MulMat(g.matrix(l.Weight), x.t)
-	if l.Bias != nil {
-		t = g.ctx.Add(t, g.weight(l.Bias))
-	}
-	return Tokens{t: t, C: l.Out(), T: x.T, N: x.N}
+	defer g.layer("linear", l.Weight.Name, productFLOP(l.Weight, x.T*x.N))()
+	return g.low.linear(g, x, l.Weight, l.Bias, linearUse)
+}
+
+// productFLOP counts the multiplications and additions of a matrix with so many
+// rows, or of a kernel at so many places.
+func productFLOP(w *weights.Tensor, rows int) float64 {
+	return 2 * float64(w.Elements()) * float64(rows)
 }
 
 // Vector maps one vector of every batch.
 func (l *Linear) Vector(g *Graph, v Vector) Vector {
 	y := l.Forward(g, Tokens{t: v.t, C: v.C, T: v.N, N: 1})
 	return Vector{t: y.t, C: y.C, N: v.N}
+}
+
+// GEGLU is a linear layer whose features are halves a and b, and a·GELU(b) what
+// goes out, with the exact GELU; W stored as [2·out, in].
+type GEGLU struct {
+	Weight *weights.Tensor `key:"weight"`
+	Bias   *weights.Tensor `key:"bias,optional"`
+}
+
+// Check returns half of the features. in < 0 means any.
+func (l *GEGLU) Check(r *weights.Report, in int) (out int) {
+	both := (&Linear{l.Weight, l.Bias}).Check(r, in)
+	if both > 0 && both%2 != 0 {
+		r.Invalid("%s: %d features cannot be halved into value and gate", l.Weight.Name, both)
+	}
+	if both > 0 {
+		return both / 2
+	}
+	return both
+}
+
+// Forward maps every token.
+func (l *GEGLU) Forward(g *Graph, x Tokens) Tokens {
+	defer g.layer("linear GEGLU", l.Weight.Name, productFLOP(l.Weight, x.T*x.N))()
+	return g.low.linear(g, x, l.Weight, l.Bias, gegluUse)
 }
 
 // Padding is a number of zero pixels on each side.
@@ -109,7 +136,7 @@ func (l *Conv2D) Strided(g *Graph, x Map, stride int, pad Padding) Map {
 	}
 	h := (x.H+pad.Top+pad.Bottom-dim(l.Weight, 2))/stride + 1
 	w := (x.W+pad.Left+pad.Right-dim(l.Weight, 3))/stride + 1
-	defer g.layer("convolution", l.Weight.Name, 2*float64(l.Weight.Elements())*float64(h*w*x.N))()
+	defer g.layer("convolution", l.Weight.Name, productFLOP(l.Weight, h*w*x.N))()
 	return g.low.conv2D(g, x, l.Weight, l.Bias, stride, pad)
 }
 
@@ -136,6 +163,13 @@ func (l *GroupNorm) Forward(g *Graph, x Map, eps float32) Map {
 	return g.low.groupNorm(g, x, l.Weight, l.Bias, l.Groups, eps)
 }
 
+// Modulated normalises, scales and shifts every channel, then every pixel: the
+// result is times 1 + scale, plus shift, both of x's shape.
+func (l *GroupNorm) Modulated(g *Graph, x, scale, shift Map, eps float32) Map {
+	defer g.layer("group norm", l.Weight.Name, 0)()
+	return g.low.modulate(g, x, scale, shift, l.Weight, l.Bias, l.Groups, eps)
+}
+
 // LayerNorm normalises every token, then scales and shifts every feature.
 type LayerNorm struct {
 	Weight *weights.Tensor `key:"weight"`
@@ -151,9 +185,7 @@ func (l *LayerNorm) Check(r *weights.Report, features int) {
 // Forward normalises with √(variance + eps).
 func (l *LayerNorm) Forward(g *Graph, x Tokens, eps float32) Tokens {
 	defer g.layer("layer norm", l.Weight.Name, 0)()
-	t := g.ctx.Mul(g.ctx.Norm(x.t, eps), g.weight(l.Weight))
-	x.t = g.ctx.Add(t, g.weight(l.Bias))
-	return x
+	return g.low.layerNorm(g, x, l.Weight, l.Bias, eps)
 }
 
 // Rows picks rows of a table of shape [rows, features] by index; the caller has

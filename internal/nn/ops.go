@@ -3,13 +3,19 @@ package nn
 import (
 	"math"
 
+	"supir/csrc"
 	"supir/internal/ggml"
 )
 
 // Arithmetic that needs no weights.
 
 // Add is x + y of equal shapes.
-func Add[V value](g *Graph, x, y V) V { return with(x, g.ctx.Add(tensor(x), tensor(y))) }
+func Add[V value](g *Graph, x, y V) V {
+	if t, ok := g.fuseSum(tensor(x), tensor(y)); ok {
+		return with(x, t)
+	}
+	return with(x, g.ctx.Add(tensor(x), tensor(y)))
+}
 
 // Sub is x - y of equal shapes.
 func Sub[V value](g *Graph, x, y V) V { return with(x, g.ctx.Sub(tensor(x), tensor(y))) }
@@ -24,13 +30,26 @@ func Scale[V value](g *Graph, x V, s float32) V { return with(x, g.ctx.Scale(ten
 func ScaleBy[V value](g *Graph, x V, s Vector) V { return with(x, g.ctx.Mul(tensor(x), s.t)) }
 
 // SiLU is x·sigmoid(x).
-func SiLU[V value](g *Graph, x V) V { return with(x, g.ctx.Silu(tensor(x))) }
+func SiLU[V value](g *Graph, x V) V {
+	if t, ok := g.fuseActivation(tensor(x), csrc.SiLU); ok {
+		return with(x, t)
+	}
+	return with(x, g.ctx.Silu(tensor(x)))
+}
 
 // GELU is the exact x·Φ(x).
-func GELU[V value](g *Graph, x V) V { return with(x, g.ctx.GeluErf(tensor(x))) }
+func GELU[V value](g *Graph, x V) V {
+	if t, ok := g.fuseActivation(tensor(x), csrc.GELU); ok {
+		return with(x, t)
+	}
+	return with(x, g.ctx.GeluErf(tensor(x)))
+}
 
 // QuickGELU is x·sigmoid(1.702x), from operations that are exact in F32.
 func QuickGELU[V value](g *Graph, x V) V {
+	if t, ok := g.fuseActivation(tensor(x), csrc.QuickGELU); ok {
+		return with(x, t)
+	}
 	return with(x, g.ctx.Mul(tensor(x), g.ctx.Sigmoid(g.ctx.Scale(tensor(x), 1.702))))
 }
 
@@ -122,11 +141,6 @@ func (g *Graph) Pick(x Tokens, i IDs) Vector {
 func (g *Graph) Features(x Tokens, from, n int) Tokens {
 	t := g.ctx.View(x.t, [4]int64{int64(n), int64(x.T), int64(x.N), 1}, int64(from)*x.t.NB(0))
 	return Tokens{t: g.ctx.Cont(t), C: n, T: x.T, N: x.N}
-}
-
-// GEGLU is a·GELU(b) of the first and second half of the features.
-func (g *Graph) GEGLU(x Tokens) Tokens {
-	return Tokens{t: g.ctx.GegluErfSwapped(x.t), C: x.C / 2, T: x.T, N: x.N}
 }
 
 // Attention is softmax(q·kᵀ/√d)·v of heads of d features each, d = C/heads, over

@@ -2,33 +2,29 @@ package nn
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
+	"unsafe"
 
+	"supir/csrc"
 	"supir/internal/ggml"
 	"supir/internal/weights"
 )
 
-// A Precision says how weights are kept on the device.
-type Precision int
-
-// The precisions.
-const (
-	F32    Precision = iota // as 32-bit numbers, whatever the file holds
-	Stored                  // matrices as the file holds them, vectors in F32
-)
-
 // Params are a network's weights on an engine's device.
 type Params struct {
-	ctx     *ggml.Context
-	buf     *ggml.Buffer
-	tensors map[*weights.Tensor]ggml.Tensor
+	ctx       *ggml.Context
+	buf       *ggml.Buffer
+	tensors   map[*weights.Tensor]ggml.Tensor
+	packed    map[*weights.Tensor]csrc.Weights // how a tensor is packed; others are as ggml has them
+	precision Precision
 }
 
 // Load copies the weights of networks (pointers to structs that weights.Fill has
 // filled) to the device. It ends early with ctx's error when ctx ends.
 func (e *Engine) Load(ctx context.Context, p Precision, networks ...any) (*Params, error) {
-	params, err := newParams(p, networks)
+	params, err := e.newParams(p, networks)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +38,15 @@ func (e *Engine) Load(ctx context.Context, p Precision, networks ...any) (*Param
 			params.Close()
 			return nil, err
 		}
-		place(from, to)
+		if form, packed := params.packed[from]; packed {
+			err = e.pack(from, to, form)
+		} else {
+			place(from, to)
+		}
+		if err != nil {
+			params.Close()
+			return nil, err
+		}
 	}
 	return params, nil
 }
@@ -50,7 +54,7 @@ func (e *Engine) Load(ctx context.Context, p Precision, networks ...any) (*Param
 // Describe is Load without memory: programs on such weights can be measured, not
 // built.
 func (e *Engine) Describe(p Precision, networks ...any) (*Params, error) {
-	params, err := newParams(p, networks)
+	params, err := e.newParams(p, networks)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +63,11 @@ func (e *Engine) Describe(p Precision, networks ...any) (*Params, error) {
 	return params, nil
 }
 
-func newParams(p Precision, networks []any) (params *Params, err error) {
+func (e *Engine) newParams(p Precision, networks []any) (params *Params, err error) {
 	defer recovered(&err)
 	list := collect(networks)
-	params = &Params{ctx: ggml.NewContext(len(list) + 1), tensors: make(map[*weights.Tensor]ggml.Tensor, len(list))}
+	params = &Params{ctx: ggml.NewContext(len(list) + 1), tensors: make(map[*weights.Tensor]ggml.Tensor, len(list)),
+		packed: e.low.pack(p, uses(networks)), precision: p}
 	defer func() {
 		if err != nil {
 			params.Close()
@@ -70,6 +75,10 @@ func newParams(p Precision, networks []any) (params *Params, err error) {
 		}
 	}()
 	for _, t := range list {
+		if form, packed := params.packed[t]; packed {
+			params.tensors[t] = params.ctx.New(ggml.I8, form.PackedBytes()).SetName(t.Name)
+			continue
+		}
 		typ := placedType(t, p)
 		params.tensors[t] = params.ctx.New(typ, placedShape(t, typ)...).SetName(t.Name)
 	}
@@ -104,7 +113,7 @@ func ne(shape []int) []int64 {
 // biases) are F32 always. Blocks of a quantised type lie within a row there, all
 // that makes one output; where the file's do not, the weight is F16.
 func placedType(t *weights.Tensor, p Precision) ggml.Type {
-	if p != Stored || len(t.Shape) < 2 {
+	if p == F32 || len(t.Shape) < 2 {
 		return ggml.F32
 	}
 	typ := storedType(t)
@@ -153,9 +162,14 @@ func placedShape(t *weights.Tensor, typ ggml.Type) []int64 {
 }
 
 // WeightBytes is the memory that Load would take, without loading.
-func WeightBytes(p Precision, networks ...any) int64 {
+func (e *Engine) WeightBytes(p Precision, networks ...any) int64 {
+	packed := e.low.pack(p, uses(networks))
 	var n int64
 	for _, t := range collect(networks) {
+		if form, ok := packed[t]; ok {
+			n += form.PackedBytes()
+			continue
+		}
 		n += placedType(t, p).RowSize(int64(t.Elements()))
 	}
 	return n
@@ -167,6 +181,22 @@ func collect(networks []any) []*weights.Tensor {
 		list = append(list, weights.Collect(n)...)
 	}
 	return list
+}
+
+// pack copies a matrix to its tensor on the device as our own kernels want it.
+func (e *Engine) pack(t *weights.Tensor, to ggml.Tensor, form csrc.Weights) error {
+	typ, data := storedType(t), t.Bytes()
+	if int64(rowOf(t))%typ.BlockSize() != 0 { // blocks go beyond a row
+		values := make([]float32, t.Elements())
+		ggml.Dequantize(typ, values, data)
+		typ, data = ggml.F32, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
+	}
+	err := form.Pack(to.Data(), unsafe.Pointer(unsafe.SliceData(data)), csrc.Stored{Type: int32(typ)}, e.threads)
+	runtime.KeepAlive(t)
+	if err != nil {
+		return fmt.Errorf("nn: %s: %w", t.Name, err)
+	}
+	return nil
 }
 
 // place copies a weight's values to its tensor on the device, a part at a time

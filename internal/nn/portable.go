@@ -3,6 +3,7 @@ package nn
 import (
 	"math"
 
+	"supir/csrc"
 	"supir/internal/ggml"
 	"supir/internal/weights"
 )
@@ -11,6 +12,8 @@ import (
 // own. Tokens and vectors are the same for all: features run fastest.
 type lowering interface {
 	onCPU() bool
+	// pack tells which of the weights that layers use are packed, and how.
+	pack(p Precision, uses map[*weights.Tensor]use) map[*weights.Tensor]csrc.Weights
 	fromPlanar(g *Graph, t ggml.Tensor, shape Map) Map
 	toPlanar(g *Graph, x Map) ggml.Tensor
 	concat(g *Graph, x, y Map) Map
@@ -21,6 +24,9 @@ type lowering interface {
 	affine(g *Graph, x Map, scale, shift Vector) Map
 	crop(g *Graph, x Map, edge Padding) Map
 	groupNorm(g *Graph, x Map, weight, bias *weights.Tensor, groups int, eps float32) Map
+	modulate(g *Graph, x, scale, shift Map, weight, bias *weights.Tensor, groups int, eps float32) Map
+	layerNorm(g *Graph, x Tokens, weight, bias *weights.Tensor, eps float32) Tokens
+	linear(g *Graph, x Tokens, weight, bias *weights.Tensor, u use) Tokens
 	conv2D(g *Graph, x Map, weight, bias *weights.Tensor, stride int, pad Padding) Map
 	attention(g *Graph, q, k, v Tokens, heads int, causal bool, scale float32) Tokens
 }
@@ -88,6 +94,33 @@ func (p *portable) groupNorm(g *Graph, x Map, weight, bias *weights.Tensor, grou
 	x.t = g.ctx.Mul(x.t, perChannel(g, weight))
 	x.t = g.ctx.Add(x.t, perChannel(g, bias))
 	return x
+}
+
+func (p *portable) pack(Precision, map[*weights.Tensor]use) map[*weights.Tensor]csrc.Weights {
+	return nil
+}
+
+func (p *portable) modulate(g *Graph, x, scale, shift Map, weight, bias *weights.Tensor, groups int, eps float32) Map {
+	x = p.groupNorm(g, x, weight, bias, groups, eps)
+	x.t = g.ctx.Add(g.ctx.Add(g.ctx.Mul(x.t, scale.t), x.t), shift.t)
+	return x
+}
+
+func (p *portable) layerNorm(g *Graph, x Tokens, weight, bias *weights.Tensor, eps float32) Tokens {
+	x.t = g.ctx.Add(g.ctx.Mul(g.ctx.Norm(x.t, eps), g.weight(weight)), g.weight(bias))
+	return x
+}
+
+func (p *portable) linear(g *Graph, x Tokens, weight, bias *weights.Tensor, u use) Tokens {
+	t := g.ctx.MulMat(g.matrix(weight), x.t)
+	if bias != nil {
+		t = g.ctx.Add(t, g.weight(bias))
+	}
+	y := Tokens{t: t, C: dim(weight, 0), T: x.T, N: x.N}
+	if u == gegluUse {
+		y.t, y.C = g.ctx.GegluErfSwapped(t), y.C/2
+	}
+	return y
 }
 
 // headroom is by what convolutions in F32 are scaled down within: graphics

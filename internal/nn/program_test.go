@@ -260,8 +260,8 @@ func TestMeasure(t *testing.T) {
 		require.NoError(t, err)
 		defer params.Close()
 		assert.InEpsilon(t, 32*32*9*4, params.Size(), 0.05)
-		assert.InEpsilon(t, params.Size(), WeightBytes(F32, net), 0.05)
-		assert.InEpsilon(t, params.Size(), 2*WeightBytes(Stored, net), 0.05)
+		assert.InEpsilon(t, params.Size(), e.WeightBytes(F32, net), 0.05)
+		assert.InEpsilon(t, params.Size(), 2*e.WeightBytes(Stored, net), 0.05)
 		f := func(g *Graph) {
 			x := g.InputMap("x", 32, 64, 48, 1)
 			y := Once(g, "x", func() Map { return SiLU(g, x) })

@@ -1,7 +1,6 @@
 package nn
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -23,10 +22,11 @@ type Span struct {
 // longer than together.
 func (e *Engine) Trace(f func(Span)) { e.tracer = f }
 
-// layers are what a graph was recorded by: each made the nodes from its first
-// up to its end.
+// layers are what a graph was recorded by, and which of them made each of its
+// nodes, in the order they were made; -1 for none.
 type layers struct {
 	list  []layer
+	of    []int
 	depth int
 }
 
@@ -34,7 +34,6 @@ type layer struct {
 	kind, name string
 	flop       float64
 	once       bool // part of an Once
-	first, end int  // of the context's tensors, in the order they were made
 }
 
 // layer begins a layer of a kind; the function returned ends it. Layers inside
@@ -45,13 +44,31 @@ func (g *Graph) layer(kind, name string, flop float64) (end func()) {
 	if l.depth > 1 {
 		return func() { l.depth-- }
 	}
-	i := len(l.list)
-	l.list = append(l.list, layer{kind: kind, name: name, flop: flop, once: g.within != "", first: g.ctx.Made()})
+	l.list = append(l.list, layer{kind: kind, name: name, flop: flop, once: g.within != ""})
+	i, first := len(l.list)-1, g.ctx.Made()
 	return func() {
-		l.list[i].end = g.ctx.Made()
 		l.depth--
+		l.own(i, first, g.ctx.Made())
 	}
 }
+
+// own says that a layer made the nodes from…to-1, but those that others own.
+func (l *layers) own(layer, from, to int) {
+	for len(l.of) < to {
+		l.of = append(l.of, -1)
+	}
+	for i := from; i < to; i++ {
+		if l.of[i] < 0 {
+			l.of[i] = layer
+		}
+	}
+}
+
+// last is the layer begun last, for what is recorded of it later.
+func (g *Graph) lastLayer() int { return len(g.layers.list) - 1 }
+
+// belongs says that the node made last is a layer's.
+func (g *Graph) belongs(layer int) { g.layers.own(layer, g.ctx.Made()-1, g.ctx.Made()) }
 
 // FLOP is the number of multiplications and additions in the matrix products
 // (linear layers, convolutions, attention) of a run, and of what is computed
@@ -71,7 +88,7 @@ func (p *Program) FLOP() (run, once float64) {
 func (p *Program) trace(o part) error {
 	now, clock := time.Now(), ggml.Clock()
 	times, err := o.sched.ComputeTimed(o.graph, p.engine.abort)
-	of := p.layerOf()
+	of, counted := p.layerOf(), map[*layer]bool{}
 	var last *layer
 	var span Span
 	for _, t := range times {
@@ -80,7 +97,10 @@ func (p *Program) trace(o part) error {
 			p.tell(span)
 			span = Span{Kind: strings.ToLower(t.Node.Op()), Start: now.Add(time.Duration(t.From-clock) * time.Microsecond)}
 			if last = l; l != nil {
-				span.Kind, span.Name, span.FLOP = l.kind, l.name, l.flop
+				span.Kind, span.Name = l.kind, l.name
+				if !counted[l] {
+					span.FLOP, counted[l] = l.flop, true
+				}
 			}
 		}
 		span.Took += time.Duration(t.To-t.From) * time.Microsecond
@@ -100,17 +120,8 @@ func (p *Program) tell(s Span) {
 func (p *Program) layerOf() map[ggml.Tensor]*layer {
 	of := map[ggml.Tensor]*layer{}
 	for i, t := range p.ctx.Tensors() {
-		j, _ := slices.BinarySearchFunc(p.layers.list, i, func(l layer, i int) int {
-			if i < l.first {
-				return 1
-			}
-			if i >= l.end {
-				return -1
-			}
-			return 0
-		})
-		if j < len(p.layers.list) && p.layers.list[j].first <= i && i < p.layers.list[j].end {
-			of[t] = &p.layers.list[j]
+		if i < len(p.layers.of) && p.layers.of[i] >= 0 {
+			of[t] = &p.layers.list[p.layers.of[i]]
 		}
 	}
 	return of

@@ -16,7 +16,7 @@ const (
 type ResBlock struct {
 	InNorm  nn.GroupNorm `key:"in_layers.0"`
 	InConv  nn.Conv2D    `key:"in_layers.2"`
-	Emb     nn.Linear    `key:"emb_layers.1"`
+	Emb     nn.Linear    `key:"emb_layers.1" compute:"f32"`
 	OutNorm nn.GroupNorm `key:"out_layers.0"`
 	OutConv nn.Conv2D    `key:"out_layers.3"`
 	Skip    *nn.Conv2D   `key:"skip_connection"` // 1×1, where the channels change
@@ -89,7 +89,7 @@ type Block struct {
 	Norm2 nn.LayerNorm `key:"norm2"`
 	Attn2 Attention    `key:"attn2"`
 	Norm3 nn.LayerNorm `key:"norm3"`
-	In    nn.Linear    `key:"ff.net.0.proj"` // C → 2·4·C: value and gate
+	In    nn.GEGLU     `key:"ff.net.0.proj"` // C → 2·4·C: value and gate, → 4·C
 	Out   nn.Linear    `key:"ff.net.2"`
 }
 
@@ -101,12 +101,6 @@ func (b *Block) Check(r *weights.Report, c, context int) {
 	b.Attn2.Check(r, c, context)
 	b.Norm3.Check(r, c)
 	inner := b.In.Check(r, c)
-	if inner > 0 && inner%2 != 0 {
-		r.Invalid("%s: %d features cannot be halved into value and gate", b.In.Weight.Name, inner)
-	}
-	if inner > 0 {
-		inner /= 2
-	}
 	r.Want(b.Out.Weight, c, inner)
 	r.Want(b.Out.Bias, c)
 }
@@ -124,7 +118,7 @@ func (b *Block) Forward(g *nn.Graph, name string, x, context nn.Tokens) nn.Token
 	x = nn.Add(g, x, nn.Name(g, b.Attn2.Forward(g, n, k, v), "%s.attn2", name))
 
 	n = b.Norm3.Forward(g, x, normEps)
-	return nn.Add(g, x, nn.Name(g, b.Out.Forward(g, g.GEGLU(b.In.Forward(g, n))), "%s.ff", name))
+	return nn.Add(g, x, nn.Name(g, b.Out.Forward(g, b.In.Forward(g, n)), "%s.ff", name))
 }
 
 // Attention is attention of several heads of equal size.

@@ -19,10 +19,10 @@ const (
 
 // An Encoder is the U-Net's first half with its middle.
 type Encoder struct {
-	Time0  nn.Linear `key:"time_embed.0"`
-	Time2  nn.Linear `key:"time_embed.2"`
-	Label0 nn.Linear `key:"label_emb.0.0"`
-	Label2 nn.Linear `key:"label_emb.0.2"`
+	Time0  nn.Linear `key:"time_embed.0" compute:"f32"`
+	Time2  nn.Linear `key:"time_embed.2" compute:"f32"`
+	Label0 nn.Linear `key:"label_emb.0.0" compute:"f32"`
+	Label2 nn.Linear `key:"label_emb.0.2" compute:"f32"`
 	Input  []Input   `key:"input_blocks.*"`
 	Middle Middle    `key:"middle_block"`
 }
