@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"supir/internal/clip"
+	"supir/internal/llava"
 	"supir/internal/nn"
 	"supir/internal/unet"
 	"supir/internal/vae"
@@ -17,21 +18,35 @@ import (
 // networks are a model's parts in main memory, as the files hold them.
 type networks struct {
 	set       *weights.Set
+	more      []*weights.Set // the captioner's
 	vae       vae.VAE
 	clipL     clip.ClipL
 	bigG      clip.BigG
 	tokenizer *clip.Tokenizer
 	diffusion diffusion
+	llava     *llava.Model // nil if there is none
 	defaults  defaults
+}
+
+// close unmaps the files.
+func (n *networks) close() error {
+	errs := []error{n.set.Close()}
+	for _, set := range n.more {
+		errs = append(errs, set.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // A WeightsError says that the weight files do not make a model.
 type WeightsError struct {
-	Files Files
+	Files Files // LLaVA's alone where it is to blame
 	Err   error // what does not fit
 }
 
 func (e *WeightsError) Error() string {
+	if f := e.Files; f.SDXL == "" && f.SUPIR == "" && f.LLaVA != (LLaVAFiles{}) {
+		return fmt.Sprintf("weights of LLaVA, %s: %v", f.LLaVA, e.Err)
+	}
 	return fmt.Sprintf("weights %s and %s: %v", e.Files.SDXL, e.Files.SUPIR, e.Err)
 }
 
@@ -40,7 +55,7 @@ func (e *WeightsError) Unwrap() error { return e.Err }
 // openNetworks maps the files and takes every network from them.
 func openNetworks(files Files) (n *networks, err error) {
 	defer func() {
-		if err != nil {
+		if known := (*WeightsError)(nil); err != nil && !errors.As(err, &known) {
 			err = &WeightsError{files, err}
 		}
 	}()
@@ -51,10 +66,10 @@ func openNetworks(files Files) (n *networks, err error) {
 	if n.set, err = openSet(files); err != nil {
 		return nil, err
 	}
-	set := n.set
+	opened := n
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, set.Close())
+			err = errors.Join(err, opened.close())
 		}
 	}()
 	if err := n.set.CheckRoles(weights.SDXL, weights.SUPIR); err != nil {
@@ -74,6 +89,9 @@ func openNetworks(files Files) (n *networks, err error) {
 		return nil, err
 	}
 	if n.tokenizer, err = n.openTokenizer(); err != nil {
+		return nil, err
+	}
+	if err := n.openLLaVA(files.LLaVA); err != nil {
 		return nil, err
 	}
 	return n, n.readMetadata()

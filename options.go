@@ -22,6 +22,8 @@ type Files struct {
 	SUPIR string
 	// FS is where the names are looked up; nil is the file system.
 	FS fs.FS
+	// LLaVA is the captioner, if there is one.
+	LLaVA LLaVAFiles
 }
 
 // Options say how to restore a picture. The zero value is the paper's automatic
@@ -69,8 +71,16 @@ type Options struct {
 
 	// Prompt describes the picture; if it is empty, the Captioner does.
 	Prompt string
-	// Captioner describes the picture from its cleaned form. Default: none.
+	// Captioner describes the picture from its cleaned form. Default: LLaVA where
+	// the model has it, else none.
 	Captioner Captioner
+	// CaptionTiles asks the Captioner about each window of a large picture.
+	CaptionTiles bool
+	// CaptionRaw shows the Captioner the picture as it is, not cleaned.
+	CaptionRaw bool
+	// CaptionOptional does without a caption where the Captioner fails; the result
+	// tells why. Otherwise that is an error.
+	CaptionOptional bool
 	// TileCaptions describe the windows of a large picture, row by row, in turn
 	// where they are fewer; they replace the prompt.
 	TileCaptions []string
@@ -310,12 +320,7 @@ func (o Options) resolve(d defaults) (settings, error) {
 	return s, err
 }
 
-// wantsStage1 tells whether anything needs the cleaned picture.
+// wantsStage1 tells whether anything needs the cleaned picture at the size worked on.
 func (s *settings) wantsStage1() bool {
-	return s.guided || s.ColorFix != ColorFixNone || s.wantsCaption()
-}
-
-// wantsCaption tells whether the captioner is asked.
-func (s *settings) wantsCaption() bool {
-	return s.Captioner != nil && s.Prompt == "" && len(s.TileCaptions) == 0
+	return s.guided || s.ColorFix != ColorFixNone || s.wantsCaption() && s.CaptionTiles && !s.CaptionRaw
 }

@@ -3,6 +3,7 @@ package supir
 import (
 	"image"
 	"image/color"
+	"image/draw"
 	"math"
 )
 
@@ -98,4 +99,16 @@ func sizesFor(inW, inH int, s *settings, align int) (sizes, error) {
 	round := func(v float64) int { return max(1, int(math.Round(v/float64(align)))) * align }
 	z.workW, z.workH = round(w), round(h)
 	return z, nil
+}
+
+// cut is a rectangle of a picture whose bounds begin at (0, 0).
+func cut(img image.Image, r image.Rectangle) image.Image {
+	if sub, ok := img.(interface {
+		SubImage(image.Rectangle) image.Image
+	}); ok {
+		return sub.SubImage(r)
+	}
+	out := image.NewNRGBA(image.Rect(0, 0, r.Dx(), r.Dy()))
+	draw.Draw(out, out.Rect, img, r.Min, draw.Src)
+	return out
 }

@@ -70,7 +70,7 @@ func TestGoldenPipeline(t *testing.T) {
 			set, err := Options{Steps: 5, CFGStart: 4, CFGEnd: 7.5, SChurn: 5, SNoise: 1.01, Restoration: 4,
 				Prompt: prompts["positive"], PositiveWords: "-", NegativeWords: prompts["negative"]}.resolve(n.defaults)
 			require.NoError(t, err)
-			cond, err := m.conditions(t.Context(), n, &set, set.Prompt)
+			cond, err := m.conditions(t.Context(), n, &set, []string{set.Prompt})
 			require.NoError(t, err)
 			var draws int
 			latents, err := model.sample(t.Context(), &set, z, newTracker(nil, nil),

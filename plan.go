@@ -116,12 +116,15 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 		return nil
 	}
 
-	prompts := 1 + max(1, len(set.TileCaptions))
 	encode, decode := n.encodeProgram(&n.vae.Robust, z.workH, z.workW), n.decodeProgram(z.workH, z.workW)
 	f := n.vae.Factor()
 	h, w := z.workH/f, z.workW/f
 	if needsTiles(h, w, set.TileSize) {
 		p.Windows = len(windows(h, w, set.TileSize, set.TileStride))
+	}
+	prompts := 1 + max(1, len(set.TileCaptions))
+	if set.wantsCaption() && set.CaptionTiles {
+		prompts = 1 + p.Windows
 	}
 	both := 2
 	if set.CFGStart == 1 && set.CFGEnd == 1 {
@@ -133,6 +136,13 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 	if err := measure(StageEncode, vaePrecision, []any{&n.vae}, encode, decode); err != nil {
 		return nil, err
 	}
+	caption, err := m.planCaption(set)
+	if err != nil {
+		return nil, err
+	}
+	if caption != nil {
+		p.Stages = append(p.Stages, *caption)
+	}
 	if err := measure(StageText, p.precision, []any{&n.clipL, &n.bigG}, n.textProgram(prompts)); err != nil {
 		return nil, err
 	}
@@ -142,13 +152,19 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 
 	var weights int64
 	for _, s := range p.Stages {
-		weights += s.Weights
+		if s.Stage != StageCaption { // whose weights never stay
+			weights += s.Weights
+		}
 		p.Peak = max(p.Peak, s.Weights+s.Working)
 	}
 	if p.Keep {
 		p.Peak = 0
 		for _, s := range p.Stages {
-			p.Peak = max(p.Peak, weights+s.Working)
+			all := weights + s.Working
+			if s.Stage == StageCaption {
+				all += s.Weights
+			}
+			p.Peak = max(p.Peak, all)
 		}
 	}
 	const picturesAsFloats = 4 // input, cleaned picture, result, and a copy for its colours

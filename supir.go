@@ -3,7 +3,6 @@ package supir
 import (
 	"context"
 	"errors"
-	"fmt"
 	"image"
 
 	"golang.org/x/sync/semaphore"
@@ -21,6 +20,7 @@ type Model struct {
 	turn     *semaphore.Weighted // held by who uses what is below
 	networks *networks           // nil when closed
 	machine  machine
+	captions captionMemory
 }
 
 // New opens the weights and checks all of them; files of the file system are
@@ -43,7 +43,7 @@ func (m *Model) Close() error {
 		return nil
 	}
 	m.machine.close()
-	err := m.networks.set.Close()
+	err := m.networks.close()
 	m.networks = nil
 	return err
 }
@@ -58,8 +58,12 @@ type Result struct {
 	// Cleaned is the stage-1 picture, D(E_dr(x_LQ)), at the size worked on; nil
 	// if nothing needed it.
 	Cleaned image.Image
-	// Caption is the description that was used.
-	Caption string
+	// Caption is the description that was used; TileCaptions are those of the
+	// windows, row by row, where each had its own.
+	Caption      string
+	TileCaptions []string
+	// CaptionError is why the captioner gave none, with Options.CaptionOptional.
+	CaptionError error
 	// Plan is what was done.
 	Plan Plan
 }
@@ -123,23 +127,33 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 			return nil, err
 		}
 	}
-	m.machine.done(&m.machine.vae)
-
-	result = &Result{Plan: *plan, Caption: set.Prompt}
+	result = &Result{Plan: *plan, Caption: set.Prompt, TileCaptions: set.TileCaptions}
 	deep := in.Meta.Depth == 16
 	if cleaned != nil {
 		result.Cleaned = picture(cleaned, z.workH, z.workW, deep)
 	}
+	var seen image.Image // by the captioner
 	if set.wantsCaption() {
-		track.enter(StageCaption, 1)
-		if result.Caption, err = set.Captioner.Caption(ctx, result.Cleaned); err != nil {
-			return nil, fmt.Errorf("captioner: %w", err)
+		if seen, err = m.captionersView(ctx, set, in.Image, work, result.Cleaned, z); err != nil {
+			return nil, err
 		}
+	}
+	m.machine.done(&m.machine.vae)
+	if set.wantsCaption() {
+		d, err := m.describe(ctx, set, seen, m.captionParts(set, z), false, track)
+		if err != nil {
+			return nil, err
+		}
+		result.Caption, result.TileCaptions, result.CaptionError = d.caption, d.tiles, d.failed
 	}
 
 	// The prompts, through both text encoders.
 	track.enter(StageText, 1)
-	cond, err := m.machine.conditions(ctx, n, set, result.Caption)
+	captions := result.TileCaptions
+	if len(captions) == 0 {
+		captions = []string{result.Caption}
+	}
+	cond, err := m.machine.conditions(ctx, n, set, captions)
 	if err != nil {
 		return nil, err
 	}
@@ -180,16 +194,15 @@ func (n *networks) settle(size image.Point, opts Options) (*settings, sizes, err
 	if size.X <= 0 || size.Y <= 0 {
 		return nil, sizes{}, &OptionError{"img", "the picture is empty"}
 	}
+	if set.Captioner == nil && n.llava != nil {
+		set.Captioner = LLaVA{}
+	}
 	z, err := sizesFor(size.X, size.Y, &set, n.align())
 	return &set, z, err
 }
 
 // conditions encodes the negative prompt and every caption.
-func (m *machine) conditions(ctx context.Context, n *networks, set *settings, caption string) (*conditions, error) {
-	captions := set.TileCaptions
-	if len(captions) == 0 {
-		captions = []string{caption}
-	}
+func (m *machine) conditions(ctx context.Context, n *networks, set *settings, captions []string) (*conditions, error) {
 	prompts := []string{set.NegativeWords}
 	for _, c := range captions {
 		prompts = append(prompts, positivePrompt(c, set.PositiveWords))

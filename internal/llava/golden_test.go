@@ -116,13 +116,14 @@ type arithmetic struct {
 
 func arithmetics(d goldentest.Device) []arithmetic {
 	squared := func(v, t float64) bounds { return bounds{v * v, t * t} }
-	exact, half := squared(1e-5, 1e-5), squared(2e-3, 7e-3)
+	exact, half, bytes := squared(1e-5, 1e-5), squared(2e-3, 7e-3), squared(2e-3, 8e-2)
 	if d.Tolerance > 1 { // a GPU, whose products round factors to F16
 		exact = half
 	}
 	return []arithmetic{
 		{"F32", textFile, "", nn.F32, exact},
 		{"F16", textFile, "", nn.Stored, half},
+		{"Q8_0", q8File, "q8_0.", nn.Stored, bytes},
 	}
 }
 

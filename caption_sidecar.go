@@ -1,0 +1,93 @@
+package supir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"supir/photo"
+)
+
+// Sidecar describes the picture file of that name by what lies beside it or in
+// it, the first of: a text file PICTURE.EXT.txt or PICTURE.txt; an XMP file
+// PICTURE.EXT.xmp or PICTURE.xmp with a description; the description in the
+// picture's own XMP; that in its EXIF data (ImageDescription), but for texts that
+// cameras put there of themselves. The caption is empty where there is none.
+type Sidecar string
+
+// maxSidecar bounds a text file, in bytes.
+const maxSidecar = 1 << 20
+
+// Caption returns the description; it does not look at the picture given.
+func (c Sidecar) Caption(context.Context, image.Image) (string, error) {
+	name := string(c)
+	stem := strings.TrimSuffix(name, filepath.Ext(name))
+	for _, file := range []string{name + ".txt", stem + ".txt"} {
+		data, err := readSidecar(file)
+		if err != nil {
+			return "", err
+		}
+		if !utf8.Valid(data) {
+			return "", fmt.Errorf("%s: not a text in UTF-8", file)
+		}
+		if text := oneLine(strings.TrimPrefix(string(data), "\uFEFF")); text != "" {
+			return text, nil
+		}
+	}
+	for _, file := range []string{name + ".xmp", stem + ".xmp"} {
+		data, err := readSidecar(file)
+		if err != nil {
+			return "", err
+		}
+		if text := oneLine(photo.XMPDescription(data)); text != "" {
+			return text, nil
+		}
+	}
+	meta, err := photo.ReadMeta(name, photo.ReadOptions{})
+	if err != nil {
+		return "", err
+	}
+	text := oneLine(meta.Description())
+	if slices.ContainsFunc(cameraTexts, func(s string) bool { return strings.EqualFold(s, text) }) {
+		return "", nil
+	}
+	return text, nil
+}
+
+// cameraTexts are descriptions that cameras give every picture.
+var cameraTexts = []string{
+	"OLYMPUS DIGITAL CAMERA", "SONY DSC", "MINOLTA DIGITAL CAMERA", "KONICA MINOLTA DIGITAL CAMERA", "DIGITAL CAMERA",
+	"SAMSUNG", "Samsung Digimax", "SAMSUNG CAMERA PICTURES", "Exif_JPEG_PICTURE", "Exif JPEG", "DCF 1.0", "Maker:", "default",
+	"DSC", "IMG", "cof", "hdr", "oznor", "dav", "untitled", "jpeg", "image description",
+}
+
+// oneLine joins a text's lines.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// readSidecar reads a file; nothing where there is none.
+func readSidecar(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, err // a folder of this name is nobody's caption
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSidecar+1))
+	if err == nil && len(data) > maxSidecar {
+		err = fmt.Errorf("%s: more than %d bytes: not a caption", name, maxSidecar)
+	}
+	return data, err
+}
