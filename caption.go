@@ -116,7 +116,7 @@ func (m *Model) Caption(ctx context.Context, img image.Image, opts Options) (str
 	if err := m.fitsCaption(set); err != nil {
 		return "", err
 	}
-	track := newTracker(set.Progress)
+	track := newTracker(set.Progress, set.Trace)
 	seen := img
 	if !set.CaptionRaw {
 		track.enter(StageClean, 1)
