@@ -7,11 +7,13 @@ The adaptor starts as the U-Net's encoder, the connectors as near the identity a
 carry quality words; one sample in six is a spoiled picture with negative ones, restored from the same LQ latent.
 The paper's ablations: --no-negatives (Tab. 2b), --connector zeroconv (Tab. 2c), each with a --name of its own.
 """
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import common, latents, prior, prompts, scenes, schedule, tokenizer
+from . import common, latents, prior, prompts, schedule, tokenizer
 from .models.adaptor import KINDS, Adaptor, Connectors, Recorder
 
 
@@ -30,18 +32,20 @@ def main(argv=None):
     ap.add_argument("--variants", type=int, default=2)
     ap.add_argument("--low", type=float, default=1.0, help="above 1: more of the low indices, where a sampler ends")
     ap.add_argument("--prior", default="prior.pt", help="the prior's checkpoint in RUN")
+    ap.add_argument("--init", type=Path, help="folder of exported weights to go on from")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
     ap.add_argument("--connector", choices=KINDS, default=KINDS[0], help="zeroconv: as in ControlNet (Tab. 2c)")
     a = ap.parse_args(argv)
-    _, captions = scenes.load(a.run / "scenes")
-    clean = latents.load(a.run, "clean0")
-    bad, share = (None, 0.0) if a.no_negatives else (latents.load(a.run, "bad0"), prior.BAD)
-    low = [latents.load(a.run, f"lq{k}") for k in range(a.variants)]
+    low = [f"lq{k}" for k in range(a.variants)]
+    sources = latents.sources(a.run, ["clean0", *low] if a.no_negatives else ["clean0", "bad0", *low])
+    share = 0.0 if a.no_negatives else prior.BAD
     tok, text, unet = prior.load(a.run / a.prior)
     text.to(a.device), unet.to(a.device)
     torch.manual_seed(a.seed)
     adaptor, connectors = build(unet, a.hidden, a.connector)
     adaptor.to(a.device), connectors.to(a.device)
+    if a.init:
+        common.start_from(a.init, {"model.control_model.": adaptor, "model.diffusion_model.project_modules.": connectors})
     stage = common.Stage(a, {"adaptor": adaptor, "connectors": connectors})
     stage.extra.setdefault("hidden", a.hidden)
     stage.extra.setdefault("connector", a.connector)
@@ -51,10 +55,11 @@ def main(argv=None):
         """Latent pairs of true and low quality, noised inputs, and their texts."""
         rng, zs, ls, ps = stage.rng, [], [], []
         for _ in range(count):
-            lq = low[rng.integers(len(low))]
             good = rng.random() >= share
-            i = rng.integers(held, min(len(lq), len(clean if good else bad)))
-            z, y, x = prior.crop(rng, (clean if good else bad)[i], size)
+            captions, pool = sources[rng.integers(len(sources))]
+            lq, target = pool[low[rng.integers(len(low))]], pool["clean0" if good else "bad0"]
+            i = rng.integers(held, min(len(lq), len(target)))
+            z, y, x = prior.crop(rng, target[i], size)
             zs.append(z)
             ls.append(np.asarray(lq[i][:, y:y + size, x:x + size], np.float32))
             ps.append(prompts.prompt(rng, captions[i], good))
@@ -65,7 +70,7 @@ def main(argv=None):
             context = text(*text.tokens(tok, ps, a.device))
         return schedule.noised(z, eps, t), l, t.to(a.device), eps, context
 
-    if stage.iter == 0 and a.connector == "zerosft":
+    if stage.iter == 0 and a.connector == "zerosft" and not a.init:
         record = Recorder(connectors)
         with torch.no_grad():
             for _ in range(8):
@@ -84,9 +89,11 @@ def main(argv=None):
 
     def evaluate():
         """eps loss by index on held-out scenes; and of the U-Net alone."""
+        captions, pool = sources[0]
+        clean, low0 = pool["clean0"], pool["lq0"]
         g = torch.Generator().manual_seed(5)
         z = torch.from_numpy(np.asarray(clean[:held, :, 8:56, 8:56], np.float32)).to(a.device)
-        l = torch.from_numpy(np.asarray(low[0][:held, :, 8:56, 8:56], np.float32)).to(a.device)
+        l = torch.from_numpy(np.asarray(low0[:held, :, 8:56, 8:56], np.float32)).to(a.device)
         eps = torch.randn(z.shape, generator=g).to(a.device)
         c = text(*text.tokens(tok, [f"{captions[i]}, {tokenizer.POSITIVE}" for i in range(held)], a.device))
         out = {}

@@ -53,6 +53,20 @@ def exported(folder, prefix):
     return out
 
 
+def exported_metadata(folder):
+    """The metadata that export wrote."""
+    from safetensors import safe_open
+    with safe_open(Path(folder) / "sdxl.safetensors", "pt") as f:
+        return f.metadata() or {}
+
+
+def start_from(folder, modules):
+    """Loads exported weights into modules, given by their public prefixes; what the files lack keeps its start."""
+    for prefix, module in modules.items():
+        own, found = module.state_dict(), exported(folder, prefix)
+        module.load_state_dict(own | {k: v for k, v in found.items() if k in own})
+
+
 class Average:
     """Exponential moving average of a module's parameters; a warm-up lets it forget the start."""
 

@@ -6,11 +6,13 @@
 eps-prediction at random indices of SDXL's schedule on crops of cached latents. One sample in six is a spoiled
 picture with negative quality words.
 """
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import common, latents, prompts, scenes, schedule, tokenizer
+from . import common, latents, prompts, schedule, tokenizer
 from .models.text import Text
 from .models.unet import UNet
 
@@ -33,8 +35,8 @@ def crop(rng, z, size):
 
 
 def crop_size(p, batch):
-    """Many small crops first, fewer large ones later; the last settle the norms' statistics."""
-    return ((24, batch), (32, max(1, batch // 2)), (48, max(1, batch // 4)))[0 if p < 0.5 else 1 if p < 0.85 else 2]
+    """Many small crops first, fewer large ones later, which settle the norms' statistics."""
+    return (24, batch) if p < 0.5 else (32, max(1, batch // 2))
 
 
 def main(argv=None):
@@ -42,16 +44,22 @@ def main(argv=None):
     for name, value in dict(l=32, g=40, channels=32, head_dim=32, groups=4, merges=520).items():
         ap.add_argument(f"--{name}", type=int, default=value)
     ap.add_argument("--mult", type=int, nargs="+", default=[1, 2, 2])
+    ap.add_argument("--init", type=Path, help="folder of exported weights to go on from")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
     a = ap.parse_args(argv)
-    _, captions = scenes.load(a.run / "scenes")
-    clean = latents.load(a.run, "clean0")
-    bad, share = (None, 0.0) if a.no_negatives else (latents.load(a.run, "bad0"), BAD)
+    sources = latents.sources(a.run, ["clean0"] if a.no_negatives else ["clean0", "bad0"])
+    share = 0.0 if a.no_negatives else BAD
+    captions, clean = sources[0][0], sources[0][1]["clean0"]
     torch.manual_seed(a.seed)
-    merges = tokenizer.learn(captions + [tokenizer.POSITIVE, tokenizer.NEGATIVE] * 200, a.merges)
+    merges = a.init and common.exported_metadata(a.init).get("supir.tokenizer.merges", "").split("\n")
+    merges = [tuple(m.split(" ")) for m in merges] if merges else \
+        tokenizer.learn(captions + [tokenizer.POSITIVE, tokenizer.NEGATIVE] * 200, a.merges)
     config = {k: getattr(a, k) for k in ("l", "g", "channels", "head_dim", "groups", "mult")}
     tok, text, unet = build(merges, clean.shape[1], config)
     unet.start_straight()
+    if a.init:
+        common.start_from(a.init, {"model.diffusion_model.": unet, "conditioner.embedders.1.model.": text.g,
+                                   "conditioner.embedders.0.transformer.text_model.": text.l})
     text.to(a.device), unet.to(a.device)
     stage = common.Stage(a, {"text": text, "unet": unet})
     stage.extra.setdefault("config", config)
@@ -63,9 +71,11 @@ def main(argv=None):
         rng, zs, ps = stage.rng, [], []
         for _ in range(count):
             good = rng.random() >= share
-            i = rng.integers(held, len(clean if good else bad))
-            zs.append(crop(rng, (clean if good else bad)[i], size)[0])
-            ps.append(prompts.prompt(rng, captions[i], good))
+            words, pool = sources[rng.integers(len(sources))]
+            pool = pool["clean0" if good else "bad0"]
+            i = rng.integers(held, len(pool))
+            zs.append(crop(rng, pool[i], min(size, pool.shape[2]))[0])
+            ps.append(prompts.prompt(rng, words[i], good))
         z = torch.from_numpy(np.stack(zs)).to(a.device).contiguous(memory_format=torch.channels_last)
         t = torch.randint(0, 1000, (count,))
         eps = torch.randn_like(z)
@@ -76,7 +86,8 @@ def main(argv=None):
     def evaluate():
         """eps loss by index on held-out scenes with the true caption; and with the others' captions."""
         g = torch.Generator().manual_seed(5)
-        z = torch.from_numpy(np.asarray(clean[:held, :, 8:56, 8:56], np.float32)).to(a.device)
+        captions, clean = sources[-1][0], sources[-1][1]["clean0"]
+        z = torch.from_numpy(np.asarray(clean[:held, :, -32:, -32:], np.float32)).to(a.device)
         eps = torch.randn(z.shape, generator=g).to(a.device)
         right = text(*text.tokens(tok, [f"{captions[i]}, {tokenizer.POSITIVE}" for i in range(held)], a.device))
         wrong = tuple(v.roll(1, 0) for v in right)

@@ -1,6 +1,7 @@
 """Captioned "dead leaves" scenes: occluding shapes of power-law sizes, shaded, textured, and described.
 
     python -m train.scenes --out DIR --count 1600 --size 320 --workers 2
+    python -m train.scenes --out DIR --count 1600 --size 128 --close --block 200
 
 writes scenes.npy (uint8, count x size x size x 3) and captions.json. Scene i depends only on (seed, i), so a
 killed run continues where it stopped.
@@ -134,8 +135,9 @@ class Painter:
             out = out + t * np.where(t > 0, 0.7 * (1 - out) * rng.uniform(0, 1), (out - other))
         return np.clip(out, 0, 1).astype(np.float32), colour_name(out.mean((0, 1))), word
 
-    def scene(self, rng, size):
-        """uint8 (size, size, 3) and its caption."""
+    def scene(self, rng, size, close=False):
+        """uint8 (size, size, 3) and its caption. A close view holds few and large things, all of them in the caption:
+        from it the denoiser learns what the words mean."""
         palette = random_palette(rng)
         n = size + 16
         canvas, colour, word = self.fill(rng, n, n, palette)
@@ -154,6 +156,8 @@ class Painter:
         e, small, big = rng.uniform(0.3, 2), 3.0, size * 0.5  # density of radii ~ r^-(e+1)
         sizes = np.sort((rng.uniform(0, 1, count) * (small ** -e - big ** -e) + big ** -e) ** (-1 / e))
         sizes = sizes[::-1] if rng.random() < 0.5 else rng.permutation(sizes)
+        if close:
+            sizes = np.sort(rng.uniform(LARGE, 0.45, rng.integers(0, 4)))[::-1] * size
         for i, r in enumerate(sizes):
             soft = rng.choice([0.7, 1.2, 3.0, 8.0], p=[0.7, 0.18, 0.08, 0.04])
             if depth:
@@ -248,12 +252,12 @@ class Painter:
 
 def render(job):
     """Renders scenes [start, stop) into the memory map; the worker's textures depend on the block."""
-    path, size, seed, start, stop = job
+    path, size, seed, start, stop, close = job
     out = np.lib.format.open_memmap(path, mode="r+")
     painter = Painter((seed, start))
     captions = []
     for i in range(start, stop):
-        out[i], caption = painter.scene(np.random.default_rng((seed, i)), size)
+        out[i], caption = painter.scene(np.random.default_rng((seed, i)), size, close)
         captions.append(caption)
     return start, captions
 
@@ -263,6 +267,7 @@ def main(argv=None):
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--count", type=int, default=1600)
     ap.add_argument("--size", type=int, default=320)
+    ap.add_argument("--close", action="store_true", help="few and large things in each")
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--workers", type=int, default=2)
     ap.add_argument("--block", type=int, default=40, help="scenes that share one bank of textures")
@@ -273,7 +278,7 @@ def main(argv=None):
     if not path.exists():
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(a.count, a.size, a.size, 3)).flush()
     blocks = [b for b in range(0, a.count, a.block) if str(b) not in captions]
-    jobs = [(str(path), a.size, a.seed, b, min(b + a.block, a.count)) for b in blocks]
+    jobs = [(str(path), a.size, a.seed, b, min(b + a.block, a.count), a.close) for b in blocks]
     t = time.time()
     with multiprocessing.Pool(a.workers) as pool:
         for start, block in pool.imap(render, jobs):

@@ -100,8 +100,7 @@ def main(argv=None):
     crops = common.random_crops(np.random.default_rng(1), pictures, 256, 64)
     blocks = common.to_tensor(crops).permute(0, 2, 3, 1).reshape(256, 16, 4, 16, 4, 3).permute(0, 1, 3, 2, 4, 5)
     if a.init:
-        own = vae.state_dict()
-        vae.load_state_dict({k: v for k, v in common.exported(a.init, "first_stage_model.").items() if k in own})
+        common.start_from(a.init, {"first_stage_model.": vae})
     else:
         start_linear(vae, blocks.reshape(-1, 48)[::7])
     vae.to(a.device)
