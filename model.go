@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,7 @@ type networks struct {
 	diffusion diffusion
 	llava     *llava.Model // nil if there is none
 	defaults  defaults
+	taken     []string // names of the tensors that a model needs
 }
 
 // close unmaps the files.
@@ -44,7 +46,10 @@ type WeightsError struct {
 }
 
 func (e *WeightsError) Error() string {
-	if f := e.Files; f.SDXL == "" && f.SUPIR == "" && f.LLaVA != (LLaVAFiles{}) {
+	switch f := e.Files; {
+	case f.Model != "":
+		return fmt.Sprintf("weights %s: %v", f.Model, e.Err)
+	case f.SDXL == "" && f.SUPIR == "" && f.LLaVA != (LLaVAFiles{}):
 		return fmt.Sprintf("weights of LLaVA, %s: %v", f.LLaVA, e.Err)
 	}
 	return fmt.Sprintf("weights %s and %s: %v", e.Files.SDXL, e.Files.SUPIR, e.Err)
@@ -59,11 +64,12 @@ func openNetworks(files Files) (n *networks, err error) {
 			err = &WeightsError{files, err}
 		}
 	}()
-	if files.SDXL == "" || files.SUPIR == "" {
-		return nil, errors.New("both an SDXL and a SUPIR file are needed")
+	paths, roles, err := files.paths()
+	if err != nil {
+		return nil, err
 	}
 	n = &networks{}
-	if n.set, err = openSet(files); err != nil {
+	if n.set, err = openSet(paths, files.FS); err != nil {
 		return nil, err
 	}
 	opened := n
@@ -72,7 +78,7 @@ func openNetworks(files Files) (n *networks, err error) {
 			err = errors.Join(err, opened.close())
 		}
 	}()
-	if err := n.set.CheckRoles(weights.SDXL, weights.SUPIR); err != nil {
+	if err := n.set.CheckRoles(roles...); err != nil {
 		return nil, err
 	}
 	var r weights.Report
@@ -88,6 +94,7 @@ func openNetworks(files Files) (n *networks, err error) {
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
+	n.taken = r.Taken()
 	if n.tokenizer, err = n.openTokenizer(); err != nil {
 		return nil, err
 	}
@@ -97,8 +104,25 @@ func openNetworks(files Files) (n *networks, err error) {
 	return n, n.readMetadata()
 }
 
-func openSet(files Files) (*weights.Set, error) {
-	return weights.OpenFiles(weights.File{Path: files.SDXL, FS: files.FS}, weights.File{Path: files.SUPIR, FS: files.FS})
+// paths are the files that make the model, with what each must hold.
+func (f Files) paths() (paths []string, roles []weights.Role, err error) {
+	switch {
+	case f.Model != "" && (f.SDXL != "" || f.SUPIR != ""):
+		return nil, nil, errors.New("one file for the whole model, and others beside it")
+	case f.Model != "":
+		return []string{f.Model}, []weights.Role{weights.Whole}, nil
+	case f.SDXL == "" || f.SUPIR == "":
+		return nil, nil, errors.New("both an SDXL and a SUPIR file are needed, or one that holds the whole model")
+	}
+	return []string{f.SDXL, f.SUPIR}, []weights.Role{weights.SDXL, weights.SUPIR}, nil
+}
+
+func openSet(paths []string, fsys fs.FS) (*weights.Set, error) {
+	var list []weights.File
+	for _, path := range paths {
+		list = append(list, weights.File{Path: path, FS: fsys})
+	}
+	return weights.OpenFiles(list...)
 }
 
 // check compares the networks with one another.
@@ -124,10 +148,13 @@ func (n *networks) all() []any {
 	return append([]any{&n.clipL, &n.bigG, &n.vae}, n.diffusion.networks()...)
 }
 
+// mergesKey is the metadata that holds the tokenizer's table.
+const mergesKey = "supir.tokenizer.merges"
+
 func (n *networks) openTokenizer() (*clip.Tokenizer, error) {
 	var t *clip.Tokenizer
 	var err error
-	if merges, ok := n.set.Metadata("supir.tokenizer.merges"); ok {
+	if merges, ok := n.set.Metadata(mergesKey); ok {
 		t, err = clip.NewTokenizer(strings.NewReader(merges))
 	} else {
 		t, err = clip.DefaultTokenizer()

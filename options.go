@@ -20,6 +20,9 @@ type Files struct {
 	// SUPIR holds the degradation-robust encoder, the adaptor and the
 	// connectors: SUPIR-v0Q or v0F.
 	SUPIR string
+	// Model is one file that holds all of it, as Convert writes it: SDXL and SUPIR
+	// are then empty.
+	Model string
 	// FS is where the names are looked up; nil is the file system.
 	FS fs.FS
 	// LLaVA is the captioner, if there is one.

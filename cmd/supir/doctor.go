@@ -64,15 +64,20 @@ supir faster here.`,
 		RunE: func(*cobra.Command, []string) error {
 			c := examine()
 			if asJSON {
-				enc := json.NewEncoder(streams.out)
-				enc.SetIndent("", "  ")
-				return enc.Encode(c)
+				return printJSON(streams.out, c)
 			}
 			return c.print(streams.out)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
 	return cmd
+}
+
+// printJSON prints a JSON object over several lines.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 func examine() *checkup {

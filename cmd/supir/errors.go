@@ -79,10 +79,15 @@ func weightsHint(e *supir.WeightsError) string {
 	switch {
 	case strings.Contains(text, "are swapped"):
 		return "use --sdxl " + e.Files.SUPIR + " --supir " + e.Files.SDXL
+	case errors.Is(e, fs.ErrNotExist) && e.Files.Model != "":
+		return "--model names one file that holds all of a model, as supir convert writes it"
 	case errors.Is(e, fs.ErrNotExist):
 		return "--sdxl and --supir name the model's two .safetensors files; without both, the embedded model is used"
 	case errors.Is(e, fs.ErrPermission):
 		return "the file may not be read: see its permissions"
+	}
+	if e.Files.Model != "" {
+		return "--model takes a file that supir convert has written; damaged ones must be made anew"
 	}
 	return "--sdxl takes an SDXL checkpoint, --supir a SUPIR one (v0Q or v0F), as .safetensors files; damaged ones must be downloaded again"
 }

@@ -327,19 +327,24 @@ func size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }
 
 // weightFlags name the model.
 type weightFlags struct {
-	sdxl, supir string
+	sdxl, supir, model string
 }
 
 func (f *weightFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.sdxl, "sdxl", "", "SDXL checkpoint, a .safetensors `FILE` (the embedded model)")
-	flags.StringVar(&f.supir, "supir", "", "SUPIR checkpoint, a .safetensors `FILE`")
-	inGroup(cmd, machineFlags, "sdxl", "supir")
+	flags.StringVar(&f.sdxl, "sdxl", "", "SDXL checkpoint, a .safetensors or .gguf `FILE` (the embedded model)")
+	flags.StringVar(&f.supir, "supir", "", "SUPIR checkpoint, a .safetensors or .gguf `FILE`")
+	flags.StringVar(&f.model, "model", "", "one `FILE` instead of the two, as supir convert writes it")
+	inGroup(cmd, machineFlags, "sdxl", "supir", "model")
 }
 
 // files are the weights to use.
 func (f *weightFlags) files() (files supir.Files, name string, err error) {
 	switch {
+	case f.model != "" && (f.sdxl != "" || f.supir != ""):
+		return files, "", usagef("--model names a file that holds all", "--model beside --sdxl or --supir")
+	case f.model != "":
+		return supir.Files{Model: f.model}, f.model, nil
 	case f.sdxl == "" && f.supir == "":
 		return embeddedFiles(), "embedded", nil
 	case f.sdxl == "":

@@ -2,7 +2,9 @@ package clip
 
 import (
 	"bytes"
+	"compress/gzip"
 	_ "embed" // the table of merges
+	"io"
 	"iter"
 	"sync"
 )
@@ -30,6 +32,16 @@ var clipMerges []byte
 var DefaultTokenizer = sync.OnceValues(func() (*Tokenizer, error) {
 	return NewTokenizer(bytes.NewReader(clipMerges))
 })
+
+// DefaultMerges is the table of DefaultTokenizer, as [NewTokenizer] reads it.
+func DefaultMerges() (string, error) {
+	z, err := gzip.NewReader(bytes.NewReader(clipMerges))
+	if err != nil {
+		return "", err
+	}
+	merges, err := io.ReadAll(z)
+	return string(merges), err
+}
 
 // Size is the number of ids.
 func (t *Tokenizer) Size() int { return t.size }

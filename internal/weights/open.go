@@ -47,7 +47,9 @@ func OpenFiles(files ...File) (set *Set, err error) {
 		}
 		read = append(read, c)
 	}
-	return newSet(read, o.closers), nil
+	set = newSet(read, o.closers)
+	set.mapped = o.mapped
+	return set, nil
 }
 
 func closeAll(closers []func() error) error {
@@ -62,6 +64,7 @@ func closeAll(closers []func() error) error {
 type opener struct {
 	fsys    fs.FS // of the File at work; nil is the file system
 	closers []func() error
+	mapped  [][]byte
 }
 
 // open reads what a user's file holds, be it one file or several.
@@ -143,6 +146,7 @@ func (o *opener) read(path string) ([]byte, error) {
 	}
 	if mapped != nil {
 		o.closers = append(o.closers, mapped.Unmap)
+		o.mapped = append(o.mapped, mapped)
 	}
 	return mapped, nil
 }

@@ -13,11 +13,31 @@ type Part struct {
 	Prefix string
 }
 
+// Networks are a model's networks, by what the names of their tensors begin with.
+// Connectors lie within the U-Net.
+var Networks = []Part{
+	{"vae", "first_stage_model"}, {"text", "conditioner"}, {"connectors", "model.diffusion_model.project_modules"},
+	{"unet", "model.diffusion_model"}, {"adaptor", "model.control_model"},
+}
+
+// NetworkOf is the name of the network that a tensor belongs to, "" if to none.
+func NetworkOf(tensor string) string {
+	for _, n := range Networks {
+		if strings.HasPrefix(tensor, n.Prefix+".") {
+			return n.Name
+		}
+	}
+	return ""
+}
+
 // The files a user has, by the parts each must hold.
 var (
 	SDXL  = Role{"SDXL", []Part{{"the U-Net", "model.diffusion_model.input_blocks"}, {"the VAE", "first_stage_model.decoder"}}}
 	SUPIR = Role{"SUPIR", []Part{{"the adaptor", "model.control_model"}, {"the connectors", "model.diffusion_model.project_modules"}}}
 )
+
+// Whole is the role of one file that holds all of a model.
+var Whole = Role{"model", slices.Concat(SDXL.Parts, SUPIR.Parts)}
 
 // Role is the place a file takes among those a user names.
 type Role struct {

@@ -2,6 +2,7 @@ package weights
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -65,6 +66,10 @@ func (r *Report) take(name string) {
 	}
 	r.taken[name] = true
 }
+
+// Taken lists the tensors that [Set.Fill] has taken, sorted: all that a network
+// has a place for, even if it does without later.
+func (r *Report) Taken() []string { return slices.Sorted(maps.Keys(r.taken)) }
 
 // Unexpected records the tensors under the prefixes that no [Set.Fill] with
 // the same report has taken: what the network has no place for would otherwise

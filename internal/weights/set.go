@@ -17,6 +17,7 @@ type Set struct {
 	meta    map[string]any
 	files   []*contents
 	unmap   func() error
+	mapped  [][]byte
 }
 
 // contents is what one file holds.
@@ -62,6 +63,14 @@ func (s *Set) Tensors() iter.Seq[*Tensor] {
 				return
 			}
 		}
+	}
+}
+
+// Release tells the system that it may take back the memory of what has been
+// read from mapped files so far; it is read again when it is needed again.
+func (s *Set) Release() {
+	for _, m := range s.mapped {
+		release(m)
 	}
 }
 
