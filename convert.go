@@ -56,6 +56,7 @@ func Convert(ctx context.Context, files Files, path string, o ConvertOptions) (c
 	if err != nil {
 		return nil, &OptionError{"Type", err.Error()}
 	}
+	files.LLaVA = LLaVAFiles{} // stays in its own files
 	n, err := openNetworks(files)
 	if err != nil {
 		return nil, err
