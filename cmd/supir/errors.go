@@ -8,6 +8,7 @@ import (
 	"image"
 	"io/fs"
 	"math"
+	"net/http"
 	"strings"
 
 	"supir"
@@ -51,6 +52,7 @@ func classify(err error) *failure {
 	var memory *supir.MemoryError
 	var allocation *ggml.MemoryError
 	var status ggml.Status
+	var endpoint *supir.EndpointError
 	switch {
 	case errors.As(err, &f):
 		return f
@@ -60,6 +62,11 @@ func classify(err error) *failure {
 		return &failure{err: fmt.Errorf("%s: %s", flagOf(option.Option), option.Reason), code: exitUsage}
 	case errors.As(err, &weights):
 		return &failure{err: err, code: exitWeights, hint: weightsHint(weights)}
+	case errors.As(err, &endpoint):
+		return &failure{err: err, code: exitFailed, hint: endpointHint(endpoint)}
+	case errors.As(err, &memory) && memory.Plan.WorkWidth == 0:
+		return &failure{err: fmt.Errorf("LLaVA needs about %s of memory, %s may be used", size(memory.Plan.Peak), size(memory.Plan.Budget)),
+			code: exitMemory, hint: "take a smaller model or type of LLaVA, or give more with --memory, if the machine has more"}
 	case errors.As(err, &memory):
 		p := memory.Plan
 		return &failure{
@@ -74,9 +81,21 @@ func classify(err error) *failure {
 	return &failure{err: err, code: exitFailed, hint: pictureHint(err)}
 }
 
+func endpointHint(e *supir.EndpointError) string {
+	switch {
+	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
+		return "set the key in the environment: " + keyVariable
+	case e.Status == 0:
+		return "is the server running? --caption-optional goes on without a caption"
+	}
+	return "--caption-model names the model to ask; --caption-optional goes on without a caption"
+}
+
 func weightsHint(e *supir.WeightsError) string {
 	text := e.Error()
 	switch {
+	case e.Files.SDXL == "" && e.Files.LLaVA.String() != "":
+		return "--llava takes the language model and the mmproj of LLaVA-1.5, 7B or 13B, as GGUF files; `supir convert --llava` makes one of the published folder"
 	case strings.Contains(text, "are swapped"):
 		return "use --sdxl " + e.Files.SUPIR + " --supir " + e.Files.SDXL
 	case errors.Is(e, fs.ErrNotExist) && e.Files.Model != "":

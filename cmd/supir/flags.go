@@ -147,9 +147,9 @@ func list(words []string) string {
 
 var presets = map[string]supir.Options{"quality": supir.Quality, "fidelity": supir.Fidelity, "fast": supir.Fast}
 
-// add adds the flags to a command. Those that set a default for others come
-// before them in the list.
-func (f *optionFlags) add(cmd *cobra.Command) {
+// add adds the flags to a command, or only those named. Those that set a default
+// for others come before them in the list.
+func (f *optionFlags) add(cmd *cobra.Command, only ...string) {
 	f.flags = []*optionFlag{
 		{name: "preset", kind: "quality|fidelity|fast", values: []string{"quality", "fidelity", "fast"},
 			usage: "what other flags then change: most detail, closest to the picture, or few steps for distilled (Lightning) weights",
@@ -240,6 +240,9 @@ func (f *optionFlags) add(cmd *cobra.Command) {
 			group = samplingFlags
 		case "tile-size":
 			group = machineFlags
+		}
+		if len(only) > 0 && !slices.Contains(only, o.name) {
+			continue
 		}
 		cmd.Flags().Var(o, o.name, o.usage)
 		inGroup(cmd, group, o.name)

@@ -19,7 +19,8 @@
 //
 //	start     model, pictures: how many there are to restore
 //	progress  input, index, stage, step, of, elapsed, left (seconds; left is 0 while unknown)
-//	result    input, output, outputs (all samples), width, height, caption, seed, seconds, notices
+//	result    input, output, outputs (all samples), width, height, caption, tile_captions, seed,
+//	          seconds, notices
 //	skip      input, output: left out by --skip-existing
 //	error     input ("" if it concerns all), error, hint, code
 //	done      restored, failed, skipped, left (not begun), seconds, code: the exit code

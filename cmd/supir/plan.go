@@ -16,10 +16,11 @@ import (
 // planOptions are what `supir plan` is asked to do.
 type planOptions struct {
 	streams
-	inputs  []string
-	weights weightFlags
-	flags   optionFlags
-	json    bool
+	inputs   []string
+	weights  weightFlags
+	captions captionFlags
+	flags    optionFlags
+	json     bool
 }
 
 func newPlan(io streams) *cobra.Command {
@@ -46,6 +47,8 @@ picture would not fit.`,
 	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print one JSON object a picture")
 	cmd.Flags().SortFlags = false
+	o.captions.add(cmd)
+	o.captions.addTiles(cmd)
 	o.flags.add(cmd)
 	o.weights.add(cmd)
 	return cmd
@@ -58,6 +61,10 @@ func runPlan(o *planOptions) error {
 	}
 	files, _, err := o.weights.files()
 	if err != nil {
+		return err
+	}
+	o.captions.files(&files)
+	if err := o.captions.check(files); err != nil {
 		return err
 	}
 	var sizes []image.Point
@@ -75,6 +82,7 @@ func runPlan(o *planOptions) error {
 	defer m.Close()
 	tooLarge := 0
 	for i, input := range o.inputs {
+		o.captions.apply(&opts, files, input)
 		p, err := m.Plan(sizes[i], opts)
 		if err != nil {
 			f := classify(err)

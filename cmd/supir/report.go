@@ -98,10 +98,11 @@ func (e *events) restored(j *job, r *outcome) {
 		Width   int      `json:"width"`
 		Height  int      `json:"height"`
 		Caption string   `json:"caption"`
+		Tiles   []string `json:"tile_captions,omitempty"`
 		Seed    uint64   `json:"seed"`
 		Seconds float64  `json:"seconds"`
 		Notices []string `json:"notices"`
-	}{"result", j.input, j.outputs[0], j.outputs, j.stage1, r.width, r.height, r.caption, r.seed, seconds(r.took), notices})
+	}{"result", j.input, j.outputs[0], j.outputs, j.stage1, r.width, r.height, r.caption, r.tiles, r.seed, seconds(r.took), notices})
 }
 
 func (e *events) skipped(j *job) {

@@ -18,8 +18,9 @@ import (
 type restoreOptions struct {
 	streams
 	jobRequest
-	weights weightFlags
-	flags   optionFlags
+	weights  weightFlags
+	captions captionFlags
+	flags    optionFlags
 
 	quality     int
 	keepGPS     bool
@@ -60,6 +61,9 @@ cannot be restored.
 			if err := exclude(cmd, "prompt", "tile-captions"); err != nil {
 				return err
 			}
+			if err := exclude(cmd, "caption-tiles", "tile-captions"); err != nil {
+				return err
+			}
 			o.inputs = args
 			return runRestore(cmd.Context(), o)
 		},
@@ -77,6 +81,8 @@ cannot be restored.
 	f.Var(text(&o.trace, "FILE"), "trace", "write when each stage and operator ran, as JSON for Perfetto or chrome://tracing (see docs/profiling.md)")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	f.SortFlags = false
+	o.captions.add(cmd)
+	o.captions.addTiles(cmd)
 	o.flags.add(cmd)
 	o.weights.add(cmd)
 	return cmd
@@ -112,6 +118,10 @@ func restoreAll(ctx context.Context, o *restoreOptions, report reporter) (err er
 	if err != nil {
 		return err
 	}
+	o.captions.files(&files)
+	if err := o.captions.check(files); err != nil {
+		return err
+	}
 	o.samples = opts.Samples
 	jobs, undo, err := planJobs(o.jobRequest)
 	if err != nil {
@@ -144,6 +154,7 @@ func restoreAll(ctx context.Context, o *restoreOptions, report reporter) (err er
 		}
 		report.begin(j, i+1, len(jobs))
 		began := time.Now()
+		o.captions.apply(&opts, files, j.input)
 		r, err := o.restoreOne(ctx, m, j, jobs, opts)
 		switch {
 		case err != nil && ctx.Err() != nil:
@@ -176,6 +187,7 @@ func restoreAll(ctx context.Context, o *restoreOptions, report reporter) (err er
 type outcome struct {
 	width, height int
 	caption       string
+	tiles         []string // captions of windows
 	seed          uint64
 	notices       []string
 	took          time.Duration
@@ -205,7 +217,10 @@ func (o *restoreOptions) restoreOne(ctx context.Context, m *supir.Model, j *job,
 	for _, other := range all {
 		write.Protect = append(write.Protect, other.input)
 	}
-	r := &outcome{caption: result.Caption, seed: cmp.Or(opts.Seed, 1234), notices: in.Meta.Notices}
+	r := &outcome{caption: result.Caption, tiles: result.TileCaptions, seed: cmp.Or(opts.Seed, 1234), notices: in.Meta.Notices}
+	if result.CaptionError != nil {
+		r.notices = append(r.notices, fmt.Sprintf("restored without a caption: %v", result.CaptionError))
+	}
 	if j.stage1 != "" {
 		if result.Cleaned == nil {
 			r.notices = append(r.notices, "there is no cleaned picture to write with --restoration 0 and --color-fix none")

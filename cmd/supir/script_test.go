@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,6 +50,9 @@ func exits() {
 //	picture FILE [WxH]       make a picture, 48×32 by default
 //	model FOLDER             make sdxl.safetensors and supir.safetensors: a model
 //	                         with random weights that works at 64 pixels, 2 steps
+//	llava FOLDER             make text.gguf and mmproj.gguf: a small LLaVA with
+//	                         random weights
+//	visionserver             start a captioning server and put its address into SERVER
 //	shorten FILE BYTES       keep the first bytes of a file
 //	dims FILE WxH            the file is a picture of this size
 //	alike FILE FILE          two pictures differ by about 2 of 255 levels at most
@@ -57,13 +63,15 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"picture": cmdPicture,
-			"model":   cmdModel,
-			"shorten": cmdShorten,
-			"dims":    cmdDims,
-			"alike":   cmdAlike,
-			"events":  cmdEvents,
-			"nofiles": cmdNoFiles,
+			"picture":      cmdPicture,
+			"model":        cmdModel,
+			"llava":        cmdLLaVA,
+			"visionserver": cmdVisionServer,
+			"shorten":      cmdShorten,
+			"dims":         cmdDims,
+			"alike":        cmdAlike,
+			"events":       cmdEvents,
+			"nofiles":      cmdNoFiles,
 		},
 	})
 }
@@ -98,6 +106,43 @@ func gradient(w, h int) image.Image {
 		}
 	}
 	return img
+}
+
+func cmdLLaVA(ts *testscript.TestScript, _ bool, args []string) {
+	wd, err := os.Getwd()
+	ts.Check(err)
+	ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o777))
+	for to, from := range map[string]string{"text.gguf": "llava-tiny-text.gguf", "mmproj.gguf": "llava-tiny-mmproj.gguf"} {
+		data, err := os.ReadFile(filepath.Join(wd, "..", "..", "testdata", "golden", "llava", from))
+		ts.Check(err)
+		ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), to), data, 0o666))
+	}
+}
+
+// cmdVisionServer serves captions that tell the model and the picture's size;
+// under /broken all requests fail.
+func cmdVisionServer(ts *testscript.TestScript, _ bool, _ []string) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/chat/completions" {
+			w.Header().Set("Retry-After", "0")
+			http.Error(w, `{"error":{"message":"out of memory"}}`, http.StatusInternalServerError)
+			return
+		}
+		var q struct {
+			Model    string
+			Messages []struct {
+				Content []struct {
+					ImageURL struct{ URL string } `json:"image_url"`
+				}
+			}
+		}
+		_ = json.NewDecoder(r.Body).Decode(&q)
+		data, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(q.Messages[0].Content[1].ImageURL.URL, "data:image/jpeg;base64,"))
+		size, _ := jpeg.DecodeConfig(bytes.NewReader(data))
+		fmt.Fprintf(w, `{"choices":[{"message":{"content":"%s sees %d×%d"}}]}`, q.Model, size.Width, size.Height)
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("SERVER", server.URL)
 }
 
 func cmdModel(ts *testscript.TestScript, _ bool, args []string) {

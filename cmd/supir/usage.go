@@ -13,6 +13,7 @@ import (
 const (
 	commonFlags   = "Flags"
 	resultFlags   = "The result"
+	captionGroup  = "Captions"
 	samplingFlags = "Sampling"
 	machineFlags  = "Memory and machine"
 )
@@ -42,7 +43,7 @@ func usage(cmd *cobra.Command) error {
 	if cmd.Example != "" {
 		fmt.Fprintf(w, "\nExamples:\n%s\n", cmd.Example)
 	}
-	for _, group := range []string{commonFlags, resultFlags, samplingFlags, machineFlags} {
+	for _, group := range []string{commonFlags, resultFlags, captionGroup, samplingFlags, machineFlags} {
 		printGroup(w, cmd, group)
 	}
 	return nil
