@@ -49,6 +49,7 @@ func OpenFiles(files ...File) (set *Set, err error) {
 	}
 	set = newSet(read, o.closers)
 	set.mapped = o.mapped
+	set.locate()
 	return set, nil
 }
 

@@ -116,7 +116,8 @@ type Tensor struct {
 	Data  []byte // see Bytes; nil where the bytes are made when asked for
 	File  string // for messages
 
-	made func() []byte // makes the bytes that no file holds as they are needed
+	mapping []byte        // the mapped file that Data lies in, if any
+	made    func() []byte // makes the bytes that no file holds as they are needed
 }
 
 // Bytes are the elements as they are stored, little-endian. They must not be

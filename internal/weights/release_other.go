@@ -1,6 +1,0 @@
-//go:build !unix
-
-package weights
-
-// release does nothing: the system takes back what it wants.
-func release([]byte) {}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package weights
+
+func prefetch([]byte) {}
+func release([]byte)  {}
