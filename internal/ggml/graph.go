@@ -49,6 +49,7 @@ import "C"
 import (
 	"fmt"
 	"runtime"
+	"runtime/cgo"
 	"slices"
 	"unsafe"
 )
@@ -126,6 +127,7 @@ type Sched struct {
 	backends []*Backend
 	used     bool // by ReserveSize or Alloc
 	abort    *AbortFlag
+	eval     cgo.Handle
 }
 
 // NewSched makes a scheduler for graphs of at most so many nodes; the last
@@ -261,5 +263,9 @@ func (s *Sched) Close() {
 	}
 	C.ggml_backend_sched_free(s.c)
 	s.c = nil
+	if s.eval != 0 {
+		s.eval.Delete()
+		s.eval = 0
+	}
 	live.Add(-1)
 }

@@ -94,8 +94,9 @@ type Program struct {
 
 // A part is a graph with the scheduler that holds its memory.
 type part struct {
-	graph *ggml.Graph
-	sched *ggml.Sched
+	graph  *ggml.Graph
+	sched  *ggml.Sched
+	stream *stream // of mapped weights; nil without
 }
 
 // Build records a program from the weights of params. Values that f names (Name)
@@ -185,11 +186,11 @@ func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *G
 		o.Sort(func(a, b ggml.Tensor) int { return place[a] - place[b] })
 	}
 	leaves := len(params.tensors) + g.state.Made()
-	if p.body, err = e.part(g.body, leaves); err != nil {
+	if p.body, err = e.part(params, g.body, leaves); err != nil {
 		return p, err
 	}
 	for name, og := range g.onces {
-		if p.onces[name], err = e.part(og, leaves); err != nil {
+		if p.onces[name], err = e.part(params, og, leaves); err != nil {
 			return p, err
 		}
 	}
@@ -198,7 +199,7 @@ func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *G
 
 // part makes a scheduler for a graph that reads at most so many tensors beside
 // its own nodes.
-func (e *Engine) part(g *ggml.Graph, leaves int) (part, error) {
+func (e *Engine) part(params *Params, g *ggml.Graph, leaves int) (part, error) {
 	const least = 64
 	s, err := ggml.NewSched(e.backends, 2*g.Nodes()+leaves+least)
 	if err != nil {
@@ -207,7 +208,11 @@ func (e *Engine) part(g *ggml.Graph, leaves int) (part, error) {
 	if !e.low.onCPU() { // a GPU's backend knows no abort flag
 		s.SetAbort(e.abort)
 	}
-	return part{graph: g, sched: s}, nil
+	stream := params.mapped.stream(g)
+	if stream != nil {
+		s.SetEval(stream.after)
+	}
+	return part{graph: g, sched: s, stream: stream}, nil
 }
 
 // Size is the memory in bytes that the program takes beside the weights.
@@ -292,6 +297,7 @@ func (p *Program) Run(ctx context.Context) error {
 }
 
 func (p *Program) compute(ctx context.Context, o part) (err error) {
+	o.stream.begin()
 	if p.engine.tracer != nil {
 		err = p.trace(o)
 	} else {

@@ -19,6 +19,7 @@ type Params struct {
 	tensors   map[*weights.Tensor]ggml.Tensor
 	packed    map[*weights.Tensor]csrc.Weights // how a tensor is packed; others are as ggml has them
 	precision Precision
+	mapped    mapped
 }
 
 // Load copies the weights of networks (pointers to structs that weights.Fill has
@@ -28,12 +29,19 @@ func (e *Engine) Load(ctx context.Context, p Precision, networks ...any) (*Param
 	if err != nil {
 		return nil, err
 	}
+	if err := params.mapped.place(); err != nil {
+		params.Close()
+		return nil, err
+	}
 	if params.buf, err = e.home().Alloc(params.ctx); err != nil {
 		params.Close()
 		return nil, err
 	}
 	params.buf.SetWeights()
 	for from, to := range params.tensors {
+		if params.mapped.has(to) {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			params.Close()
 			return nil, err
@@ -47,6 +55,7 @@ func (e *Engine) Load(ctx context.Context, p Precision, networks ...any) (*Param
 			params.Close()
 			return nil, err
 		}
+		from.Release()
 	}
 	return params, nil
 }
@@ -66,6 +75,7 @@ func (e *Engine) Describe(p Precision, networks ...any) (*Params, error) {
 func (e *Engine) newParams(p Precision, networks []any) (params *Params, err error) {
 	defer recovered(&err)
 	list := collect(networks)
+	p, inPlace := e.mapped(p)
 	params = &Params{ctx: ggml.NewContext(len(list) + 1), tensors: make(map[*weights.Tensor]ggml.Tensor, len(list)),
 		packed: e.low.pack(p, uses(networks)), precision: p}
 	defer func() {
@@ -80,7 +90,11 @@ func (e *Engine) newParams(p Precision, networks []any) (params *Params, err err
 			continue
 		}
 		typ := placedType(t, p)
-		params.tensors[t] = params.ctx.New(typ, placedShape(t, typ)...).SetName(t.Name)
+		to := params.ctx.New(typ, placedShape(t, typ)...).SetName(t.Name)
+		params.tensors[t] = to
+		if inPlace && stays(p, t) {
+			params.mapped.add(to, t)
+		}
 	}
 	return params, nil
 }
@@ -94,6 +108,7 @@ func (p *Params) Close() {
 		return
 	}
 	p.buf.Close()
+	p.mapped.close()
 	p.ctx.Close()
 }
 
@@ -161,16 +176,25 @@ func placedShape(t *weights.Tensor, typ ggml.Type) []int64 {
 	return ne(t.Shape)
 }
 
-// WeightBytes is the memory that Load would take, without loading.
+// WeightBytes is the memory that Load would take, without loading; of mapped
+// weights, the most that is in memory at once.
 func (e *Engine) WeightBytes(p Precision, networks ...any) int64 {
+	p, inPlace := e.mapped(p)
 	packed := e.low.pack(p, uses(networks))
-	var n int64
+	var n, largest int64
 	for _, t := range collect(networks) {
-		if form, ok := packed[t]; ok {
+		form, ok := packed[t]
+		switch {
+		case ok:
 			n += form.PackedBytes()
-			continue
+		case inPlace && stays(p, t):
+			largest = max(largest, int64(len(t.Data)))
+		default:
+			n += placedType(t, p).RowSize(int64(t.Elements()))
 		}
-		n += placedType(t, p).RowSize(int64(t.Elements()))
+	}
+	if largest > 0 {
+		n += int64(streamWindow) + largest
 	}
 	return n
 }

@@ -20,6 +20,10 @@ const (
 	Int8                        // matrices packed for products in int8
 	StoredBF16                  // matrices as stored, unpacked for products in BF16 at every use
 	StoredInt8                  // matrices as stored, unpacked for products in int8 at every use
+
+	// Mapped, added to one of those that keep matrices as stored, leaves them in
+	// mapped files, where the CPU computes: they are read as they are used.
+	Mapped Precision = 1 << 8
 )
 
 // stored says whether matrices are kept as the file holds them.
