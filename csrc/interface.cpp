@@ -213,7 +213,7 @@ enum supir_status supir_pack_all(void * dst, const struct supir_weights * w, con
 	return SUPIR_NO_MEMORY;
 }
 
-int64_t supir_product_scratch(const struct supir_product_desc * p) { return ProductScratch(*p).bytes; }
+int64_t supir_product_scratch(const struct supir_product_desc * p) { return ProductScratch(*p).bytes + 63; }
 
 enum supir_status supir_product(const struct supir_product_desc * p, float * dst, const void * rows, const void * weights,
                                 const float * bias, const float * vector, const float * residual, void * scratch, int ith, int nth) {
@@ -223,25 +223,25 @@ enum supir_status supir_product(const struct supir_product_desc * p, float * dst
 	}
 	if (!scratch) return SUPIR_NO_SCRATCH;
 	kernels().product({p, dst, static_cast<const char *>(rows), static_cast<const char *>(weights), bias, vector, residual,
-	                   static_cast<char *>(scratch), ith, nth});
+	                   aligned(scratch), ith, nth});
 	return SUPIR_OK;
 }
 
-int64_t supir_attention_packed_bytes(const struct supir_attention_desc * a) { return AttentionLayout(*a).bytes; }
+int64_t supir_attention_packed_bytes(const struct supir_attention_desc * a) { return AttentionLayout(*a).bytes + 63; }
 
 enum supir_status supir_attention_pack(const struct supir_attention_desc * a, void * dst, const float * k, const float * v, int ith, int nth) {
 	if (!right(*a)) return SUPIR_BAD_SHAPE;
-	kernels().attention_pack(*a, static_cast<char *>(dst), k, v, ith, nth);
+	kernels().attention_pack(*a, aligned(dst), k, v, ith, nth);
 	return SUPIR_OK;
 }
 
-int64_t supir_attention_scratch(const struct supir_attention_desc * a) { return AttentionScratch(*a).bytes; }
+int64_t supir_attention_scratch(const struct supir_attention_desc * a) { return AttentionScratch(*a).bytes + 63; }
 
 enum supir_status supir_attention(const struct supir_attention_desc * a, float * dst, const float * q, const void * packed,
                                   void * scratch, int ith, int nth) {
 	if (!right(*a)) return SUPIR_BAD_SHAPE;
 	if (!scratch) return SUPIR_NO_SCRATCH;
-	kernels().attention(*a, dst, q, static_cast<const char *>(packed), static_cast<char *>(scratch), ith, nth);
+	kernels().attention(*a, dst, q, aligned(packed), aligned(scratch), ith, nth);
 	return SUPIR_OK;
 }
 

@@ -62,24 +62,26 @@ constexpr int64_t max_channels = 16384;
 constexpr int64_t key_block = 512;  // a multiple of panel
 constexpr int64_t query_tiles = 16; // of tile_rows queries
 
-// A convolution's blocks: tiles that meet a stretch of a panel while it is in the
-// second-level cache.
+// A product goes block by block of rows: tiles that meet a stretch of a panel
+// while it is in the second-level cache.
 constexpr int64_t block_tiles = 16;
+constexpr int64_t block_rows = block_tiles * tile_rows;
 constexpr int64_t stretch_groups = 512;
 
 // Where a product's scratch holds what, in bytes.
 struct ProductScratch {
-	int64_t sums, columns, zeros, panel, rows, bytes;
+	int64_t sums, columns, zeros, windows, scales, panel, rows, bytes;
 	explicit ProductScratch(const supir_product_desc & p) {
 		const WeightLayout l(p.weights);
-		sums = 0;                                                        // [block_tiles][tile_rows][64] floats
-		columns = sums + block_tiles * tile_rows * panel_floats;         // scales, biases, a tile's edge
-		zeros = columns + (2 + 3) * panel_floats;                        // a row of zeros
-		panel = zeros + round_up(row_bytes(p.weights.type, p.weights.in), 64);
+		sums = 0;                                          // [block_rows][64] floats
+		columns = sums + block_rows * supir::panel * 4;    // of the panel: scales, biases
+		zeros = columns + 2 * supir::panel * 4;            // a row of zeros
+		windows = zeros + round_up(row_bytes(p.weights.type, p.weights.in), 64); // [taps][block_rows] pointers
+		scales = windows + l.taps * block_rows * 8;        // and twice as many floats
+		panel = scales + l.taps * block_rows * 8;          // unpacked
 		rows = panel + (p.stored.row_bytes ? round_up(l.bytes, 64) : 0); // stored rows as floats
 		bytes = rows + (p.stored.row_bytes ? supir_pack_scratch(&p.weights) : 0);
 	}
-	static constexpr int64_t panel_floats = 4 * supir::panel;
 };
 
 struct AttentionScratch {

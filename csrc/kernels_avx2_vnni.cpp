@@ -9,6 +9,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c,avxvnni")
 #endif
+#define SUPIR_AVX_VNNI_PRODUCTS
 #define SUPIR_ISA_NAME "avx2 vnni"
 
 namespace supir {

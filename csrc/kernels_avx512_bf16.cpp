@@ -9,6 +9,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")
 #endif
+#define SUPIR_BF16_PRODUCTS
 #define SUPIR_ISA_NAME "avx512 bf16"
 
 namespace supir {

@@ -28,6 +28,11 @@ inline int64_t groups_of(int type, int64_t n) {
 	}
 }
 
+// What stays where it was made, scratch and packed keys, begins at a whole cache
+// line, wherever its memory begins. Packed weights may be copied, and do not.
+inline char * aligned(void * p) { return reinterpret_cast<char *>(round_up(int64_t(reinterpret_cast<uintptr_t>(p)), 64)); }
+inline const char * aligned(const void * p) { return aligned(const_cast<void *>(p)); }
+
 inline int64_t row_bytes(int type, int64_t channels) {
 	return 4 * groups_of(type, channels) + (type == SUPIR_INT8 ? 16 : 0);
 }

@@ -152,7 +152,8 @@ struct supir_stored {
 	void (*to_float)(const void * src, float * dst, int64_t n); // ggml's; NULL for F32
 };
 
-// The bytes that weights take packed.
+// The bytes that weights take packed. They may be copied anywhere, and are read
+// fastest at a multiple of 64.
 int64_t supir_packed_bytes(const struct supir_weights * w);
 
 // Packs weights; threads share the panels. scratch [nth][supir_pack_scratch].
