@@ -10,12 +10,14 @@ import (
 
 // Set is the tensors and metadata of several files in order: a later file's
 // tensor or metadata replaces an earlier one's of the same name. A Set does
-// not change; it may be read by several goroutines at once until it is closed.
+// not change but by Merge; it may be read by several goroutines at once until it
+// is closed.
 type Set struct {
 	tensors map[string]*Tensor
 	names   []string // sorted
 	meta    map[string]any
 	files   []*contents
+	closers []func() error
 	unmap   func() error
 	mapped  [][]byte
 }
@@ -28,7 +30,7 @@ type contents struct {
 }
 
 func newSet(files []*contents, closers []func() error) *Set {
-	s := &Set{tensors: map[string]*Tensor{}, meta: map[string]any{}, files: files}
+	s := &Set{tensors: map[string]*Tensor{}, meta: map[string]any{}, files: files, closers: closers}
 	for _, f := range files {
 		for _, t := range f.tensors {
 			s.tensors[t.Name] = t
@@ -36,7 +38,7 @@ func newSet(files []*contents, closers []func() error) *Set {
 		maps.Copy(s.meta, f.meta)
 	}
 	s.names = slices.Sorted(maps.Keys(s.tensors))
-	s.unmap = sync.OnceValue(func() error { return closeAll(closers) })
+	s.unmap = sync.OnceValue(func() error { return closeAll(s.closers) })
 	return s
 }
 
