@@ -1,10 +1,11 @@
 package supir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"math"
 	"strconv"
 	"strings"
 
@@ -69,7 +70,7 @@ func openNetworks(files Files) (n *networks, err error) {
 		return nil, err
 	}
 	n = &networks{}
-	if n.set, err = openSet(paths, files.FS); err != nil {
+	if n.set, err = openSet(paths, files); err != nil {
 		return nil, err
 	}
 	opened := n
@@ -117,12 +118,28 @@ func (f Files) paths() (paths []string, roles []weights.Role, err error) {
 	return []string{f.SDXL, f.SUPIR}, []weights.Role{weights.SDXL, weights.SUPIR}, nil
 }
 
-func openSet(paths []string, fsys fs.FS) (*weights.Set, error) {
+// openSet maps the files and merges the LoRAs.
+func openSet(paths []string, files Files) (set *weights.Set, err error) {
 	var list []weights.File
 	for _, path := range paths {
-		list = append(list, weights.File{Path: path, FS: fsys})
+		list = append(list, weights.File{Path: path, FS: files.FS})
 	}
-	return weights.OpenFiles(list...)
+	set, err = weights.OpenFiles(list...)
+	if err != nil || len(files.LoRAs) == 0 {
+		return set, err
+	}
+	loras := make([]weights.LoRA, len(files.LoRAs))
+	for i, l := range files.LoRAs {
+		weight := cmp.Or(l.Weight, 1)
+		if !(math.Abs(weight) <= maxLoRAWeight) {
+			return nil, errors.Join(fmt.Errorf("LoRA %s: weight %v, want one in [-%v, %[3]v]", l.Path, weight, maxLoRAWeight), set.Close())
+		}
+		loras[i] = weights.LoRA{File: weights.File{Path: l.Path, FS: files.FS}, Weight: weight}
+	}
+	if err := set.Merge(nn.Float32, loras...); err != nil {
+		return nil, errors.Join(err, set.Close())
+	}
+	return set, nil
 }
 
 // check compares the networks with one another.

@@ -10,12 +10,13 @@ import (
 	"supir/internal/nn"
 )
 
-// Files names the weights of a model. Each is a safetensors or GGUF file with the
-// public keys, or the index of one in several files, or the folder they lie in.
+// Files names the weights of a model. Each is a file in one of the formats that
+// docs/weights.md lists (safetensors, GGUF, PyTorch), told by what is in it, not
+// by its name; or the index of a model in several files, or their folder.
 type Files struct {
 	// SDXL is any SDXL checkpoint (base, fine-tuned, distilled): VAE, U-Net and
-	// both text encoders are taken from it. A folder in Hugging Face's Diffusers
-	// layout will do as well.
+	// both text encoders are taken from it. A folder in the layout of Hugging
+	// Face's Diffusers will do as well.
 	SDXL string
 	// SUPIR holds the degradation-robust encoder, the adaptor and the
 	// connectors: SUPIR-v0Q or v0F.
@@ -23,11 +24,23 @@ type Files struct {
 	// Model is one file that holds all of it, as Convert writes it: SDXL and SUPIR
 	// are then empty.
 	Model string
+	// LoRAs are merged into SDXL's U-Net and text encoders as these are loaded.
+	LoRAs []LoRA
 	// FS is where the names are looked up; nil is the file system.
 	FS fs.FS
 	// LLaVA is the captioner, if there is one.
 	LLaVA LLaVAFiles
 }
+
+// A LoRA is a file of low-rank changes to SDXL, with the names of either kohya's
+// trainers or Diffusers.
+type LoRA struct {
+	Path string
+	// Weight is how much of it is added. Default 1, range [-10, 10].
+	Weight float64
+}
+
+const maxLoRAWeight = 10
 
 // Options say how to restore a picture. The zero value is the paper's automatic
 // mode. Each field's zero is its default; where 0 itself makes sense, a negative

@@ -101,14 +101,14 @@ func weightsHint(e *supir.WeightsError) string {
 	case errors.Is(e, fs.ErrNotExist) && e.Files.Model != "":
 		return "--model names one file that holds all of a model, as supir convert writes it"
 	case errors.Is(e, fs.ErrNotExist):
-		return "--sdxl and --supir name the model's two .safetensors files; without both, the embedded model is used"
+		return "--sdxl and --supir name the model's two files; without both, the embedded model is used"
 	case errors.Is(e, fs.ErrPermission):
 		return "the file may not be read: see its permissions"
 	}
 	if e.Files.Model != "" {
 		return "--model takes a file that supir convert has written; damaged ones must be made anew"
 	}
-	return "--sdxl takes an SDXL checkpoint, --supir a SUPIR one (v0Q or v0F), as .safetensors files; damaged ones must be downloaded again"
+	return "--sdxl takes an SDXL checkpoint, --supir a SUPIR one (v0Q or v0F); damaged ones must be downloaded again"
 }
 
 // memoryHint is the hint for a picture that was not tried with less.

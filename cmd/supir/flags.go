@@ -331,14 +331,16 @@ func size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }
 // weightFlags name the model.
 type weightFlags struct {
 	sdxl, supir, model string
+	loras              []string
 }
 
 func (f *weightFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.sdxl, "sdxl", "", "SDXL checkpoint, a .safetensors or .gguf `FILE` (the embedded model)")
-	flags.StringVar(&f.supir, "supir", "", "SUPIR checkpoint, a .safetensors or .gguf `FILE`")
+	flags.StringVar(&f.sdxl, "sdxl", "", "SDXL checkpoint, a `FILE` (.safetensors, .gguf, .ckpt…) or folder (the embedded model)")
+	flags.StringVar(&f.supir, "supir", "", "SUPIR checkpoint, a `FILE` of the same kinds")
 	flags.StringVar(&f.model, "model", "", "one `FILE` instead of the two, as supir convert writes it")
-	inGroup(cmd, machineFlags, "sdxl", "supir", "model")
+	flags.StringArrayVar(&f.loras, "lora", nil, "merge a LoRA into SDXL, `FILE[:WEIGHT]`; may be repeated (weight 1)")
+	inGroup(cmd, machineFlags, "sdxl", "supir", "model", "lora")
 }
 
 // files are the weights to use.
@@ -347,13 +349,41 @@ func (f *weightFlags) files() (files supir.Files, name string, err error) {
 	case f.model != "" && (f.sdxl != "" || f.supir != ""):
 		return files, "", usagef("--model names a file that holds all", "--model beside --sdxl or --supir")
 	case f.model != "":
-		return supir.Files{Model: f.model}, f.model, nil
+		files, name = supir.Files{Model: f.model}, f.model
+	case f.sdxl == "" && f.supir == "" && len(f.loras) > 0:
+		return files, "", usagef("a LoRA changes SDXL: add --sdxl FILE --supir FILE", "--lora without --sdxl")
 	case f.sdxl == "" && f.supir == "":
 		return embeddedFiles(), "embedded", nil
 	case f.sdxl == "":
 		return files, "", usagef("a model is two files: add --sdxl FILE", "--supir without --sdxl")
 	case f.supir == "":
 		return files, "", usagef("a model is two files: add --supir FILE", "--sdxl without --supir")
+	default:
+		files, name = supir.Files{SDXL: f.sdxl, SUPIR: f.supir}, f.sdxl+" and "+f.supir
 	}
-	return supir.Files{SDXL: f.sdxl, SUPIR: f.supir}, f.sdxl + " and " + f.supir, nil
+	for _, text := range f.loras {
+		lora, err := loraOf(text)
+		if err != nil {
+			return files, "", err
+		}
+		files.LoRAs = append(files.LoRAs, lora)
+		name += ", " + text
+	}
+	return files, name, nil
+}
+
+// loraOf reads FILE[:WEIGHT]. Names may hold colons themselves.
+func loraOf(text string) (supir.LoRA, error) {
+	i := strings.LastIndexByte(text, ':')
+	if i < 0 {
+		return supir.LoRA{Path: text}, nil
+	}
+	weight, err := strconv.ParseFloat(text[i+1:], 64)
+	switch {
+	case err != nil:
+		return supir.LoRA{Path: text}, nil
+	case !(weight >= -10 && weight <= 10) || weight == 0:
+		return supir.LoRA{}, usagef("give a weight from -10 to 10, such as 0.8; leave the file out for none", "--lora %s: weight %v", text, weight)
+	}
+	return supir.LoRA{Path: text[:i], Weight: weight}, nil
 }

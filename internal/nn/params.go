@@ -223,6 +223,16 @@ func (e *Engine) pack(t *weights.Tensor, to ggml.Tensor, form csrc.Weights) erro
 	return nil
 }
 
+// Float32 is a weight's values, whatever type it has in its file.
+func Float32(t *weights.Tensor) []float32 {
+	if !t.DType.Quantised() {
+		return t.Float32()
+	}
+	values := make([]float32, t.Elements())
+	ggml.Dequantize(storedType(t), values, t.Bytes())
+	return values
+}
+
 // place copies a weight's values to its tensor on the device, a part at a time
 // where they are converted.
 func place(t *weights.Tensor, to ggml.Tensor) {

@@ -27,7 +27,9 @@ func checkFile(t *testing.T, path string, data []byte) {
 	}
 	total := 0
 	for tensor := range set.Tensors() {
-		total += len(tensor.Bytes())
+		if total += len(tensor.Bytes()); total > 1<<22 {
+			break // many views of much
+		}
 		if !tensor.DType.Quantised() {
 			assert.Len(t, tensor.Float32(), tensor.Elements(), tensor.Name)
 		}

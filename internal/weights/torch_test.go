@@ -332,7 +332,7 @@ func FuzzPickle(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, pickle, storage []byte) {
-		if len(pickle) > 1<<16 || len(storage) > 1<<16 {
+		if len(pickle) > 1<<14 || len(storage) > 1<<12 {
 			return
 		}
 		checkFile(t, "test.ckpt", weightstest.Zip("archive/", map[string][]byte{
