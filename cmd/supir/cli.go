@@ -82,7 +82,7 @@ SUPIR one, as .safetensors files.`,
 		return usagef("see `"+cmd.CommandPath()+" --help`", "%s", err)
 	})
 	root.SetUsageFunc(usage)
-	root.AddCommand(newRestore(io), newPlan(io), newCaption(io), newConvert(io), newDoctor(io), newBench(io), newVersion(io))
+	root.AddCommand(newRestore(io), newPlan(io), newCaption(io), newConvert(io), newInspect(io), newDoctor(io), newBench(io), newVersion(io))
 	return root
 }
 

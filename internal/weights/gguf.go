@@ -79,15 +79,15 @@ func parseGGUF(path string, data []byte) (*contents, error) {
 	return c, r.err
 }
 
-// originalShape begins the metadata that tells the shape a tensor had before it
+// OriginalShape begins the metadata that tells the shape a tensor had before it
 // was flattened for its blocks to fit, such as a 3×3 kernel's. ComfyUI-GGUF's
 // tools write it.
-const originalShape = "comfy.gguf.orig_shape."
+const OriginalShape = "comfy.gguf.orig_shape."
 
 // reshape gives flattened tensors their shape back.
 func (r *ggufReader) reshape(c *contents) {
 	for _, t := range c.tensors {
-		value, ok := c.meta[originalShape+t.Name]
+		value, ok := c.meta[OriginalShape+t.Name]
 		if !ok {
 			continue
 		}
@@ -96,13 +96,13 @@ func (r *ggufReader) reshape(c *contents) {
 		n := 1
 		for i, d := range list {
 			if shape[i] = int(d); d < 1 || n > math.MaxInt/shape[i] {
-				r.corrupt(t.Name, "metadata %s%s: %v is no shape", originalShape, t.Name, value)
+				r.corrupt(t.Name, "metadata %s%s: %v is no shape", OriginalShape, t.Name, value)
 				return
 			}
 			n *= shape[i]
 		}
 		if len(shape) == 0 || len(shape) > maxDims || n != t.Elements() {
-			r.corrupt(t.Name, "metadata %s%s: %v does not fit shape %v", originalShape, t.Name, value, t.Shape)
+			r.corrupt(t.Name, "metadata %s%s: %v does not fit shape %v", OriginalShape, t.Name, value, t.Shape)
 			return
 		}
 		t.Shape = shape

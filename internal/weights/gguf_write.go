@@ -70,7 +70,7 @@ func NewGGUFWriter(w io.Writer, metadata map[string]any, tensors []GGUFTensor) (
 		case !ok || len(shape) > maxDims || len(t.Name) > maxName:
 			return nil, fmt.Errorf("%.80s: GGUF files hold no %v of %d dimensions", t.Name, t.DType, len(shape))
 		case flattened:
-			metadata[originalShape+t.Name] = int64s(t.Shape)
+			metadata[OriginalShape+t.Name] = int64s(t.Shape)
 		}
 		infos = appendText(infos, t.Name)
 		infos = binary.LittleEndian.AppendUint32(infos, uint32(len(shape)))

@@ -39,6 +39,39 @@ var (
 // Whole is the role of one file that holds all of a model.
 var Whole = Role{"model", slices.Concat(SDXL.Parts, SUPIR.Parts)}
 
+// Needed are the parts that make a model, finer than roles have them.
+var Needed = []Part{
+	{"the VAE's encoder", "first_stage_model.encoder"}, {"the VAE's decoder", "first_stage_model.decoder"},
+	{"the U-Net", "model.diffusion_model.input_blocks"},
+	{"the text encoder CLIP-L", "conditioner.embedders.0"}, {"the text encoder OpenCLIP bigG", "conditioner.embedders.1"},
+	{"the degradation-robust encoder", "first_stage_model.denoise_encoder"},
+	{"the adaptor", "model.control_model"}, {"the connectors", "model.diffusion_model.project_modules"},
+}
+
+// Lacks names the parts that the set does not hold.
+func (s *Set) Lacks(parts []Part) []string {
+	names := []string{}
+	for _, p := range parts {
+		if !s.anyUnder(p.Prefix) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// LooksLike says in words what kind of files these are; "" where that is unknown.
+func (s *Set) LooksLike() string {
+	if len(s.Lacks(Whole.Parts)) == 0 {
+		return "a whole model: SDXL and SUPIR"
+	}
+	for _, f := range s.files {
+		if what := f.looksLike(); what != "" {
+			return what
+		}
+	}
+	return ""
+}
+
 // Role is the place a file takes among those a user names.
 type Role struct {
 	Name  string
