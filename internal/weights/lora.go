@@ -86,6 +86,7 @@ func (m *mergedTensor) tensor() *Tensor {
 		} else {
 			values = m.base.Float32()
 		}
+		m.base.Release()
 		for i, c := range m.changes {
 			c.add(values, m.weights[i])
 		}

@@ -292,3 +292,30 @@ func TestLoRAFails(t *testing.T) {
 		})
 	}
 }
+
+// FuzzLoRA merges any file; only names and shapes matter.
+func FuzzLoRA(f *testing.F) {
+	for _, tt := range loraNames[:6] {
+		f.Add(weightstest.Safetensors(loraFile(tt.lora, []int{4, 4}, ".lora_up.weight", ".lora_down.weight", 2), nil))
+	}
+	f.Add(weightstest.Safetensors(map[string]weightstest.Tensor{
+		"lora_unet_out_2.lora_up.weight": weightstest.F32([]int{4, 2, 1, 1}), "lora_unet_out_2.lora_down.weight": weightstest.F32([]int{2, 2, 1, 1}),
+		"lora_unet_out_2.lora_mid.weight": weightstest.F32([]int{2, 2, 3, 3}), "lora_unet_out_2.alpha": weightstest.F32(nil, 1),
+	}, nil))
+	base := weightstest.Safetensors(map[string]weightstest.Tensor{
+		"model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight": weightstest.F32([]int{4, 4}),
+		"model.diffusion_model.input_blocks.1.0.in_layers.2.weight":                     weightstest.F32([]int{4, 4, 1, 1}),
+		"model.diffusion_model.input_blocks.2.0.in_layers.2.weight":                     weightstest.F32([]int{4, 4, 1, 1}),
+		"model.diffusion_model.out.2.weight":                                            weightstest.F32([]int{4, 2, 3, 3}),
+		"conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight":     weightstest.F32([]int{12, 4}),
+	}, nil)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := openBytes(base)
+		require.NoError(t, err)
+		if set.Merge(nil, weights.LoRA{File: weights.File{Path: "lora", Data: data}, Weight: 1}) == nil {
+			for x := range set.Tensors() {
+				assert.Len(t, x.Float32(), x.Elements())
+			}
+		}
+	})
+}

@@ -112,3 +112,20 @@ func TestOpenFrom(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []float32{1}, set.Tensor("a").Float32())
 }
+
+// FuzzIndex reads any index beside one sound file.
+func FuzzIndex(f *testing.F) {
+	shard := &fstest.MapFile{Data: one("a", 1, nil)}
+	for _, text := range []string{
+		`{"metadata":{"total_size":4},"weight_map":{"a":"a.safetensors"}}`, `{"weight_map":{"a":"../m/a.safetensors"}}`,
+		`{"weight_map":{"a":"m.index.json"}}`, `{"weight_map":{"a":"a.safetensors","a":"a.safetensors"}}`, `{"weight_map":[]}`, `{"weight_map":{}}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, index []byte) {
+		set, err := weights.OpenFiles(weights.File{Path: "m/m.index.json", FS: fstest.MapFS{"m/m.index.json": {Data: index}, "m/a.safetensors": shard}})
+		if err == nil {
+			assert.LessOrEqual(t, len(set.Names()), len(index))
+		}
+	})
+}

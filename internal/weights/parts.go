@@ -32,8 +32,15 @@ func NetworkOf(tensor string) string {
 
 // The files a user has, by the parts each must hold.
 var (
-	SDXL  = Role{"SDXL", []Part{{"the U-Net", "model.diffusion_model.input_blocks"}, {"the VAE", "first_stage_model.decoder"}}}
-	SUPIR = Role{"SUPIR", []Part{{"the adaptor", "model.control_model"}, {"the connectors", "model.diffusion_model.project_modules"}}}
+	SDXL = Role{"SDXL", []Part{
+		{"the U-Net", "model.diffusion_model.input_blocks"}, {"the VAE", "first_stage_model.decoder"},
+		{"the text encoder CLIP ViT-L", "conditioner.embedders.0.transformer.text_model"},
+		{"the text encoder OpenCLIP ViT-bigG", "conditioner.embedders.1.model"},
+	}}
+	SUPIR = Role{"SUPIR", []Part{
+		{"the adaptor", "model.control_model"}, {"the connectors", "model.diffusion_model.project_modules"},
+		{"the degradation-robust encoder", "first_stage_model.denoise_encoder"},
+	}}
 )
 
 // Whole is the role of one file that holds all of a model.
@@ -80,7 +87,9 @@ type Role struct {
 
 // Other kinds of files that are mistaken for a checkpoint.
 var strangers = []Part{
-	{"a model in the Diffusers layout, of which the single-file checkpoint is needed", "down_blocks"},
+	{"a U-Net alone in the Diffusers layout, of which the folder above is needed", "down_blocks"},
+	{"Stable Diffusion 1 or 2, where SDXL is needed", "cond_stage_model"},
+	{"a refiner, where SDXL base is needed", "conditioner.embedders.0.model"},
 	{"a text encoder alone", "text_model"},
 	{"a VAE alone", "encoder"},
 	{"a VAE alone", "first_stage_model.decoder"},
@@ -152,13 +161,17 @@ func (f *contents) looksLike() string {
 	if slices.ContainsFunc(f.tensors, func(t *Tensor) bool { return strings.HasPrefix(t.Name, "lora_") }) {
 		return "a LoRA, not a whole model"
 	}
+	if shardName.MatchString(f.path) {
+		return "one of several files of a model: name their index or folder"
+	}
 	for _, role := range []Role{SUPIR, SDXL} {
 		if _, lacks := f.lacks(role); !lacks {
 			return "the " + role.Name + " file"
 		}
 	}
+	unet := f.holds("model.diffusion_model")
 	for _, p := range strangers {
-		if f.holds(p.Prefix) {
+		if f.holds(p.Prefix) && !(unet && strings.HasSuffix(p.Name, "alone")) {
 			return p.Name
 		}
 	}
