@@ -1,5 +1,5 @@
-// Package weights reads the files that carry a model's parameters and fills
-// the networks' structs from them.
+// Package weights reads the files that carry a model's parameters, of several
+// formats and layouts, and fills the networks' structs from them.
 //
 // A [Set] is what one or several files hold together: named tensors and
 // metadata. [Set.Fill] walks a struct whose fields are tagged with the names
