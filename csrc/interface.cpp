@@ -12,6 +12,16 @@
 
 using namespace supir;
 
+const float * supir::rotation_signs() {
+	static const struct Signs {
+		float x[max_channels];
+		Signs() {
+			for (int64_t c = 0; c < max_channels; c++) x[c] = rotation_sign(c);
+		}
+	} signs;
+	return signs.x;
+}
+
 namespace {
 
 const Kernels * named(const char * name) {
@@ -176,7 +186,7 @@ int64_t supir_packed_bytes(const struct supir_weights * w) {
 	return l.panels * l.bytes;
 }
 
-int64_t supir_pack_scratch(const struct supir_weights * w) { return round_up(2 * 4 * w->in * w->kh * w->kw, 64); }
+int64_t supir_pack_scratch(const struct supir_weights * w) { return PackScratch(*w).bytes; }
 
 enum supir_status supir_pack_weights(void * dst, const struct supir_weights * w, const struct supir_stored * stored,
                                      const void * src, void * scratch, int ith, int nth) {

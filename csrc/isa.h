@@ -1,5 +1,5 @@
 // The kernels of one instruction set, as a table: kernels_*.cpp each fill one
-// from the same source (rows.inc, product.inc, attention.inc), and interface.cpp
+// from the same source (rows.inc, pack.inc, product.inc, attention.inc), and interface.cpp
 // picks the machine's best.
 #pragma once
 
@@ -58,6 +58,9 @@ extern const Kernels * const kernels_avx512_bf16;
 // Kernels of rows keep a row or three of floats on the stack.
 constexpr int64_t max_channels = 16384;
 
+// rotation_sign of max_channels channels (interface.cpp).
+const float * rotation_signs();
+
 // Attention goes through keys and queries in blocks that stay in the caches.
 constexpr int64_t key_block = 512;  // a multiple of panel
 constexpr int64_t query_tiles = 16; // of tile_rows queries
@@ -67,6 +70,20 @@ constexpr int64_t query_tiles = 16; // of tile_rows queries
 constexpr int64_t block_tiles = 16;
 constexpr int64_t block_rows = block_tiles * tile_rows;
 constexpr int64_t stretch_groups = 512;
+
+// Where packing's scratch holds what, in bytes: an output's values as floats, twice,
+// and as groups, W outputs of which are then put in their columns at once.
+struct PackScratch {
+	int64_t values, other, rows, row_bytes, bytes;
+	explicit PackScratch(const supir_weights & w) {
+		const WeightLayout l(w);
+		values = 0;
+		other = values + round_up(4 * l.taps * w.in, 64);
+		rows = other + round_up(4 * l.taps * w.in, 64);
+		row_bytes = 4 * (l.taps * l.groups + 16); // and no power of two
+		bytes = rows + round_up(16 * row_bytes, 64);
+	}
+};
 
 // Where a product's scratch holds what, in bytes.
 struct ProductScratch {

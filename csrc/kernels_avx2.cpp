@@ -16,6 +16,7 @@ namespace avx2 {
 #include "simd_avx2.inc"
 #include "math.inc"
 #include "rows.inc"
+#include "pack.inc"
 #include "product.inc"
 #include "attention.inc"
 #include "table.inc"

@@ -16,6 +16,7 @@ namespace avx512 {
 #include "simd_avx512.inc"
 #include "math.inc"
 #include "rows.inc"
+#include "pack.inc"
 #include "product.inc"
 #include "attention.inc"
 #include "table.inc"

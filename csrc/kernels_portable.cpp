@@ -8,6 +8,7 @@ namespace portable {
 #include "simd_portable.inc"
 #include "math.inc"
 #include "rows.inc"
+#include "pack.inc"
 #include "product.inc"
 #include "attention.inc"
 #include "table.inc"

@@ -273,9 +273,25 @@ void rows(const char * name, int64_t count, int64_t channels) {
 	}
 }
 
+// Unpacking stored weights to int8, in billions of weights a second.
+void unpacking(const char * name, int32_t ggml_type, int64_t out, int64_t in) {
+	const int64_t row_bytes = ggml_type == 12 ? in / 256 * 144 : in / 32 * 34;
+	Bytes stored(size_t(out * row_bytes));
+	std::mt19937 random(1);
+	for (char & b : stored) b = char(random() & 0x3b);
+	for (int32_t flags : {0, int32_t(SUPIR_ROTATE)}) {
+		const supir_weights w = {out, in, 1, 1, SUPIR_INT8, flags, false};
+		const supir_stored how = {ggml_type, SUPIR_IN_FIRST, row_bytes, nullptr};
+		Bytes packed(size_t(supir_packed_bytes(&w))), scratch(size_t(supir_pack_scratch(&w) * threads));
+		const double seconds = fastest([&](int t) { supir_pack_weights(packed.data(), &w, &how, stored.data(), scratch.data(), t, threads); });
+		std::printf("unpacking %-33s %s %6.2f billion weights/s\n", name, flags ? "rotated" : "       ", double(out * in) / seconds / 1e9);
+	}
+}
+
 } // namespace
 
 int main(int argc, char ** argv) {
+	std::setvbuf(stdout, nullptr, _IOLBF, 1 << 12);
 	if (argc > 1) threads = std::max(1, std::atoi(argv[1]));
 	const std::string only = argc > 2 ? argv[2] : "";
 	auto wanted = [&](const char * kind) { return only.empty() || std::string(kind).find(only) != std::string::npos; };
@@ -312,6 +328,11 @@ int main(int argc, char ** argv) {
 		attention("attention 2×4096 tokens, 10 heads", 2, 4096, 4096, 10, 64);
 		attention("attention 2×1024 tokens on 77, 20 heads", 2, 1024, 77, 20, 64);
 		attention("attention 4096 tokens, 1 head of 512", 1, 4096, 4096, 1, 512);
+	}
+	if (wanted("unpacking")) {
+		unpacking("Q8_0, 1280 to 1280", 8, 1280, 1280);
+		unpacking("Q4_K, 1280 to 1280", 12, 1280, 1280);
+		unpacking("Q8_0, 1280 to 10240", 8, 10240, 1280);
 	}
 	if (wanted("rows")) {
 		rows("2048 rows of 1280", 2048, 1280);
