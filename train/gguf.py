@@ -1,7 +1,6 @@
 """Writes GGUF files, version 3: a header, metadata, a table of tensors, the tensors, each on a multiple of 32 bytes.
 
-Tensors are numpy arrays: float32, float16, or `Q8(array)` for blocks of 32 numbers with one factor. ggml names the
-fastest axis first, numpy the slowest.
+Tensors are numpy arrays of float32 or float16. ggml names the fastest axis first, numpy the slowest.
 """
 import os
 import struct
@@ -9,24 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-F32, F16, Q8_0 = 0, 1, 8
+F32, F16 = 0, 1
 ALIGNMENT = 32
-
-
-class Q8:
-    """A float array (..., a multiple of 32) as Q8_0: for every 32 numbers the factor in F16, then int8."""
-
-    def __init__(self, x):
-        self.shape = x.shape
-        blocks = np.asarray(x, np.float32).reshape(-1, 32)
-        factor = np.abs(blocks).max(1, keepdims=True) / 127
-        q = np.rint(blocks / np.where(factor == 0, 1, factor)).astype(np.int8)
-        self.data = np.concatenate([factor.astype("<f2").view(np.uint8), q.view(np.uint8)], 1)
-
-    def floats(self):
-        """What the blocks stand for."""
-        factor = self.data[:, :2].copy().view("<f2").astype(np.float32)
-        return (factor * self.data[:, 2:].view(np.int8)).reshape(self.shape)
 
 
 def text(s):
@@ -57,13 +40,10 @@ def write(path, metadata, tensors):
         head += [text(k), struct.pack("<I", kind), data]
     bodies, offset = [], 0
     for name, x in tensors.items():
-        if isinstance(x, Q8):
-            kind, data = Q8_0, x.data.tobytes()
-        else:
-            kind = {np.dtype(np.float32): F32, np.dtype(np.float16): F16}[x.dtype]
-            data = np.ascontiguousarray(x).tobytes()
+        kind = {np.dtype(np.float32): F32, np.dtype(np.float16): F16}[x.dtype]
         head += [text(name), struct.pack("<I", len(x.shape)), struct.pack(f"<{len(x.shape)}Q", *reversed(x.shape)),
                  struct.pack("<IQ", kind, offset)]
+        data = np.ascontiguousarray(x).tobytes()
         bodies.append(data + bytes(-len(data) % ALIGNMENT))
         offset += len(bodies[-1])
     head = b"".join(head)

@@ -10,7 +10,7 @@ SPACE = "\u2581"
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 BOS, EOS = 1, 2
 # Pieces don't reach beyond a word with the space before it, a number's digit, or one other character.
-PATTERN = re.compile(rf"{SPACE}?[^\W\d_]+|{SPACE}?\d|{SPACE}?[^\w{SPACE}]|{SPACE}|.", re.S)
+PATTERN = re.compile(rf"{SPACE}?[^\W\d_]+|{SPACE}?\d|{SPACE}?[^\w\s{SPACE}]|{SPACE}|.", re.S)
 
 
 def spaced(text):

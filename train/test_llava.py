@@ -1,0 +1,111 @@
+"""The tokenizer's rules, GGUF files read back, the caches' resuming."""
+import struct
+
+import numpy as np
+import torch
+
+from train import export_llava, gguf, llava, sentencepiece
+from train.models.llava import LLaVA, turn
+
+TEXTS = ["a photo of red wood circle, blue stone background", "a night photo of green grass background", llava.VICUNA]
+
+
+def tokenizer():
+    return sentencepiece.Tokenizer(*sentencepiece.learn(TEXTS * 3, 400))
+
+
+def test_tokenizer():
+    tok = tokenizer()
+    for t in [*TEXTS, "zebra \u00e9\u4e16  double", "", " "]:
+        assert tok.decode(tok.encode(t)) == t
+    assert [tok.pieces[i] for i in tok.encode("red wood circle,")] == ["\u2581red", "\u2581wood", "\u2581circle", ","]
+    assert tok.encode("\n")[-1] == 3 + 10  # a byte
+    assert len(set(tok.pieces)) == len(tok.pieces)
+
+
+def read(path):
+    """What gguf.write wrote: metadata and tensors."""
+    b, at = path.read_bytes(), 4
+
+    def take(form):
+        nonlocal at
+        v = struct.unpack_from("<" + form, b, at)
+        at += struct.calcsize("<" + form)
+        return v[0]
+
+    def text():
+        nonlocal at
+        n = take("Q")
+        at += n
+        return b[at - n:at].decode()
+
+    def value(kind):
+        if kind == 9:
+            inner, n = take("I"), take("Q")
+            return [value(inner) for _ in range(n)]
+        return text() if kind == 8 else take({4: "I", 5: "i", 6: "f", 7: "?"}[kind])
+
+    assert b[:4] == b"GGUF" and take("I") == 3
+    n, m = take("Q"), take("Q")
+    meta = {text(): value(take("I")) for _ in range(m)}
+    table = []
+    for _ in range(n):
+        name = text()
+        shape = [take("Q") for _ in range(take("I"))][::-1]
+        table.append((name, shape, take("I"), take("Q")))
+    start = -(-at // gguf.ALIGNMENT) * gguf.ALIGNMENT
+    return meta, {name: np.frombuffer(b, [np.float32, np.float16][kind], int(np.prod(shape)), start + offset).reshape(shape)
+                  for name, shape, kind, offset in table}
+
+
+def small(tok):
+    torch.manual_seed(0)
+    return LLaVA(len(tok.pieces), [1, 5], [7, 8], 32, 16, (32, 1, 2, 64), (32, 1, 2, 64)).requires_grad_(False)
+
+
+def test_export(tmp_path):
+    tok = tokenizer()
+    model = small(tok)
+    export_llava.write(tmp_path, model, tok)
+    meta, tensors = read(tmp_path / "llava-text.gguf")
+    assert meta["tokenizer.ggml.tokens"] == tok.pieces and meta["llama.attention.head_count"] == 2
+    assert meta["supir.llava.prompt"] == llava.PROMPT
+    assert np.array_equal(tensors["blk.0.attn_q.weight"], model.text.blk[0].attn_q.weight.numpy())
+    assert tensors["output_norm.weight"].dtype == np.float32 and "output.weight" not in tensors
+    meta, tensors = read(tmp_path / "llava-mmproj.gguf")
+    assert meta["clip.vision.block_count"] == 1 and np.allclose(meta["clip.vision.image_mean"], export_llava.MEAN)
+    assert tensors["v.patch_embd.weight"].shape == (32, 3, 16, 16) and tensors["v.position_embd.weight"].shape == (5, 32)
+    assert {"v.class_embd", "v.pre_ln.bias", "v.blk.0.ffn_down.bias", "mm.0.weight", "mm.2.bias"} <= set(tensors)
+
+
+def test_rotation_is_relative():
+    q, k = torch.randn(2, 1, 1, 1, 8).expand(2, 1, 1, 6, 8)
+    a, b = turn(q), turn(k)
+    assert torch.allclose((a[0, 0, 3] * b[0, 0, 1]).sum(), (a[0, 0, 5] * b[0, 0, 3]).sum(), atol=1e-5)
+    assert torch.equal(a[0, 0, 0], q[0, 0, 0])
+
+
+def test_answers_see_no_later_words():
+    model = small(tokenizer())
+    features = model.see(torch.rand(2, 3, 32, 32))
+    a, b = torch.tensor([[9, 10, 11], [12, 13, 14]]), torch.tensor([[9, 10, 20], [12, 13, 30]])
+    assert torch.allclose(model(features, a)[:, :3], model(features, b)[:, :3], atol=1e-5)
+    assert model(features, a).shape == (2, 4, model.config["ids"])
+
+
+def test_cache_goes_on(tmp_path):
+    made = []
+
+    def make(i, j):
+        made.append((i, j))
+        return np.stack([np.full((llava.CACHE,) * 2 + (3,), k, np.uint8) for k in range(i, j)])
+
+    path = tmp_path / "x.npy"
+    llava.cache(path, 5, 3, make, block=2)
+    x = llava.cache(path, 8, 6, make, block=2)  # more, of a folder that has grown
+    assert made == [(0, 2), (2, 3), (3, 5), (5, 6)] and [int(p[0, 0, 0]) for p in x] == list(range(6))
+
+
+def test_scores():
+    said, true = ["a photo of red wood circle, blue sky background"], ["a photo of red wool box, blue sky background"]
+    assert llava.score(said, true) == (0.6, 0.6)
