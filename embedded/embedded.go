@@ -5,14 +5,23 @@ package embedded
 
 import (
 	"embed"
+	"io/fs"
 
 	"supir"
 )
 
-//go:embed sdxl.safetensors supir.safetensors
+// Whatever weights are here: names that end in "s" or "f", .safetensors and .gguf.
+//
+//go:embed *[sf]
 var files embed.FS
 
-// Files are the small model's weights, for supir.New.
+// Files are the small model's weights, for supir.New; its captioner, a small
+// LLaVA, among them where it is carried.
 func Files() supir.Files {
-	return supir.Files{SDXL: "sdxl.safetensors", SUPIR: "supir.safetensors", FS: files}
+	f := supir.Files{SDXL: "sdxl.safetensors", SUPIR: "supir.safetensors", FS: files}
+	captioner := supir.LLaVAFiles{Text: "llava-text.gguf", Vision: "llava-mmproj.gguf", FS: files}
+	if _, err := fs.Stat(files, captioner.Text); err == nil {
+		f.LLaVA = captioner
+	}
+	return f
 }

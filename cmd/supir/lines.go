@@ -63,6 +63,9 @@ func (l *lines) restored(j *job, r *outcome) {
 	for _, n := range r.notices {
 		l.printf("warning: %s: %s", show(j.input), n)
 	}
+	if r.described {
+		l.printf("%s: caption: %s", show(j.input), r.caption)
+	}
 	var names []string
 	for _, name := range j.written() {
 		names = append(names, show(name))

@@ -187,6 +187,7 @@ func restoreAll(ctx context.Context, o *restoreOptions, report reporter) (err er
 type outcome struct {
 	width, height int
 	caption       string
+	described     bool     // by a captioner
 	tiles         []string // captions of windows
 	seed          uint64
 	notices       []string
@@ -217,7 +218,7 @@ func (o *restoreOptions) restoreOne(ctx context.Context, m *supir.Model, j *job,
 	for _, other := range all {
 		write.Protect = append(write.Protect, other.input)
 	}
-	r := &outcome{caption: result.Caption, tiles: result.TileCaptions, seed: cmp.Or(opts.Seed, 1234), notices: in.Meta.Notices}
+	r := &outcome{caption: result.Caption, described: opts.Prompt == "" && result.Caption != "", tiles: result.TileCaptions, seed: cmp.Or(opts.Seed, 1234), notices: in.Meta.Notices}
 	if result.CaptionError != nil {
 		r.notices = append(r.notices, fmt.Sprintf("restored without a caption: %v", result.CaptionError))
 	}
