@@ -23,13 +23,13 @@ PYTHON    ?= python3
 # moment ago, so the environment is worked out when a recipe runs.
 ENV = . scripts/env.sh &&
 
-.PHONY: help setup build demo test test-csrc test-train lint fmt bench ggml clean
+.PHONY: help setup build demo paper train test test-csrc test-train lint fmt bench ggml clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing (a compiler, ggml, oneDNN)
-	@scripts/setup.sh $(or $(filter demo test build,$(MAKECMDGOALS)),test)
+	@scripts/setup.sh $(or $(filter demo test build paper,$(MAKECMDGOALS)),test)
 
 build: setup ## build bin/supir
 	@mkdir -p bin
@@ -37,6 +37,13 @@ build: setup ## build bin/supir
 
 demo: build ## restore a photograph with the embedded model, into demo/
 	@$(ENV) scripts/demo.sh
+
+# make paper PHOTOS=~/pictures [OUT=paper] [LABFLAGS="--pictures 4 --budget 1h"]
+PHOTOS   ?=
+OUT      ?= paper
+LABFLAGS ?=
+paper: setup ## repeat the paper's experiments on the folder PHOTOS, into OUT
+	$(ENV) go run -tags "$$TAGS" ./cmd/supir-lab all $(if $(PHOTOS),--photos "$(PHOTOS)") --out "$(OUT)" $(LABFLAGS)
 
 # Tests are built with the race detector and run in a random order, printed
 # with failures. Vulkan is tested on Mesa's CPU device where Mesa is installed, if
@@ -53,6 +60,15 @@ test-csrc: setup ## run the C++ kernels' own tests
 	if ! command -v cmake >/dev/null; then echo "no cmake: leaving out csrc/tests"; exit 0; fi; \
 	$(ENV) cmake -S . -B build/csrc && cmake --build build/csrc && \
 	ctest --test-dir build/csrc --output-on-failure
+
+# make train RUN=runs/one [HOURS=8] [TRAINFLAGS="--variants"], and again to go on
+RUN        ?= train/runs/small
+HOURS      ?= 8
+TRAINFLAGS ?=
+train: ## train the small model into RUN, in HOURS (wants PyTorch)
+	@$(PYTHON) -c 'import torch, scipy, PIL, safetensors' || { \
+		echo "train/ wants: $(PYTHON) -m pip install -r train/requirements.txt" >&2; exit 1; }
+	$(PYTHON) -m train.all --run "$(RUN)" --hours $(HOURS) --bf16 $(TRAINFLAGS)
 
 # Training is Python with PyTorch, which nothing else here needs.
 test-train: ## run the tests of train/ (wants PyTorch and pytest)
@@ -85,5 +101,5 @@ ggml: ## build ggml from the source folder GGML_SOURCE, into build/ggml
 		cmake --build build/ggml-build
 	@echo "ggml is built; use it with: make demo GGML_DIR=build/ggml"
 
-clean: ## remove what was built: bin, build, demo
+clean: ## remove what was built: bin, build, demo (not paper)
 	rm -rf bin build demo

@@ -30,7 +30,9 @@ class Model:
 
     def __init__(self, run, vae=None, encoder=None):
         self.vae = vae_stage.load(run / (vae or "vae_final.pt"))
-        self.encoder = robust.load(run / (encoder or "robust.pt"), self.vae)
+        self.encoder = self.unet = None
+        if (run / (encoder or "robust.pt")).exists():
+            self.encoder = robust.load(run / (encoder or "robust.pt"), self.vae)
         if (run / "adaptor.pt").exists():
             self.tok, self.text, self.unet = prior.load(run / "prior.pt")
             self.adaptor, self.connectors = adaptor_stage.load(run / "adaptor.pt", self.unet)

@@ -85,15 +85,33 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class Middle(nn.Module):
-    """block_1, block_2; attn_1 is left out: over 128 x 128 positions it costs more than all the rest."""
+class Attention(nn.Module):
+    """A single head over all positions, plus the input. (N, C, H, W) -> (N, C, H, W)"""
 
     def __init__(self, c, groups):
         super().__init__()
-        self.block_1, self.block_2 = ResnetBlock(c, c, groups), ResnetBlock(c, c, groups)
+        self.norm = nn.GroupNorm(groups, c, eps=1e-6)
+        self.q, self.k, self.v, self.proj_out = (nn.Conv2d(c, c, 1) for _ in range(4))
 
     def forward(self, x):
-        return self.block_2(self.block_1(x))
+        h = self.norm(x)
+        q, k, v = (conv(h).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))
+        h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        return x + self.proj_out(h.transpose(1, 2).reshape(x.shape))
+
+
+class Middle(nn.Module):
+    """block_1, attn_1, block_2. The small model has no attn_1: over 128 x 128 positions it costs more than the rest."""
+
+    def __init__(self, c, groups, attention=False):
+        super().__init__()
+        self.block_1, self.block_2 = ResnetBlock(c, c, groups), ResnetBlock(c, c, groups)
+        if attention:
+            self.attn_1 = Attention(c, groups)
+
+    def forward(self, x):
+        x = self.block_1(x)
+        return self.block_2(self.attn_1(x) if hasattr(self, "attn_1") else x)
 
 
 class Level(nn.Module):
@@ -119,7 +137,7 @@ class Encoder(nn.Module):
     deep: blocks more at the smallest size.
     """
 
-    def __init__(self, ch, mult, z, blocks, groups, deep=0):
+    def __init__(self, ch, mult, z, blocks, groups, deep=0, attention=False):
         super().__init__()
         dims = [ch * m for m in mult]
         self.conv_in = nn.Conv2d(3, ch, 3, padding=1)
@@ -127,7 +145,7 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList([
             Level(dims[max(0, i - 1)], d, blocks + (deep if i == len(dims) - 1 else 0), groups,
                   Downsample if i < len(dims) - 1 else None) for i, d in enumerate(dims)])
-        self.mid = Middle(dims[-1], groups)
+        self.mid = Middle(dims[-1], groups, attention)
         self.norm_out = Norm(groups, dims[-1])
         self.conv_out = nn.Conv2d(dims[-1], 2 * z, 3, padding=1)
 
@@ -141,12 +159,12 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """(N, z, h, w) -> (N, 3, 4h, 4w)"""
 
-    def __init__(self, ch, mult, z, blocks, groups):
+    def __init__(self, ch, mult, z, blocks, groups, attention=False):
         super().__init__()
         dims = [ch * m for m in mult]
         self.conv_in = nn.Conv2d(z, dims[-1], 3, padding=1)
         anchor(self.conv_in, groups)
-        self.mid = Middle(dims[-1], groups)
+        self.mid = Middle(dims[-1], groups, attention)
         self.up = nn.ModuleList([
             Level(dims[min(len(dims) - 1, i + 1)], d, blocks, groups, Upsample if i > 0 else None)
             for i, d in enumerate(dims)])
@@ -166,12 +184,12 @@ class VAE(nn.Module):
     Latents here are the scaled ones, 0.13025 * mean; `normalise` makes them of unit deviation.
     """
 
-    def __init__(self, ch=16, mult=(1, 2, 4), z=8, blocks=1, groups=1, scale=0.13025):
+    def __init__(self, ch=16, mult=(1, 2, 4), z=8, blocks=1, groups=1, scale=0.13025, attention=False):
         super().__init__()
-        self.config = dict(ch=ch, mult=tuple(mult), z=z, blocks=blocks, groups=groups)
+        self.config = dict(ch=ch, mult=tuple(mult), z=z, blocks=blocks, groups=groups, attention=attention)
         self.scale, self.z = scale, z
-        self.encoder = Encoder(ch, mult, z, blocks, groups)
-        self.decoder = Decoder(ch, mult, z, blocks + 1, groups)
+        self.encoder = Encoder(ch, mult, z, blocks, groups, attention=attention)
+        self.decoder = Decoder(ch, mult, z, blocks + 1, groups, attention)
         self.quant_conv = nn.Conv2d(2 * z, 2 * z, 1)
         self.post_quant_conv = nn.Conv2d(z, z, 1)
         with torch.no_grad():
