@@ -32,10 +32,11 @@ const engineVariable = "SUPIR_ENGINE"
 func newBench(io streams) *cobra.Command {
 	o := &benchOptions{streams: io}
 	cmd := &cobra.Command{
-		Use:   "bench step|vae|text|restore",
+		Use:   "bench step|vae|text|caption|restore",
 		Short: "Time what this machine computes with",
 		Long: `Times a part of the model: one step of sampling (U-Net, adaptor and connectors,
-both prompts), the VAE (encoder and decoder), both text encoders, or a whole
+both prompts), the VAE (encoder and decoder), both text encoders, LLaVA's
+language model (token by token, and on a prompt with a picture), or a whole
 restoration by the embedded model. But for the last, the weights are random
 numbers of the published model's full size, made in memory, so no file is
 needed; the memory of that part of the model is.
@@ -47,7 +48,7 @@ says what the machine could do at best.
 		Example: `  supir bench step --size 512
   supir bench step --shape small --json
   supir bench vae --size 1024 --trace vae.json`,
-		ValidArgs: []string{"step", "vae", "text", "restore"},
+		ValidArgs: []string{"step", "vae", "text", "caption", "restore"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
 				return usagef("see `supir bench --help`", "bench takes one of %s", list(cmd.ValidArgs))
@@ -56,9 +57,9 @@ says what the machine could do at best.
 		},
 	}
 	f := cmd.Flags()
-	f.Var(text(&o.Shape, "sdxl|small", "sdxl", "small"), "shape", "sizes of the model: the published one's, or small ones (sdxl)")
+	f.Var(text(&o.Shape, "sdxl|small", "sdxl", "small", "7b", "13b", "tiny"), "shape", "sizes of the model: the published one's, or small ones (sdxl); of captions 7b, 13b or tiny (7b)")
 	f.Var(&multipleValue{&o.Size, 64, 8192}, "size", "side of the picture in pixels, a multiple of 64 (512)")
-	f.Var(text(&o.Weights, "f32|f16|bf16", "f32", "f16", "bf16"), "weights", "type the weights are stored in (f16)")
+	f.Var(text(&o.Weights, "f32|f16|bf16", "f32", "f16", "bf16", "q8_0", "q4_k"), "weights", "type the weights are stored in (f16); of captions q4_k, q8_0 or f16 (q4_k)")
 	f.Var(&intValue{&o.Prompts, 1, 16}, "prompts", "prompts in a step, 1 where guidance is off (2)")
 	f.Var(&intValue{&o.Runs, 1, 1000}, "runs", "timed runs after a first one (3)")
 	f.Var(text(&o.engine, "auto|ggml", "auto", "ggml"), "engine", "ggml: without supir's own kernels (auto)")
@@ -133,6 +134,9 @@ func runBench(ctx context.Context, o *benchOptions, what string) (err error) {
 	report := benchReport{CPU: strings.TrimSpace(cpuid.CPU.BrandName), Engine: o.engine}
 	if report.Engine == "" {
 		report.Engine = "auto"
+	}
+	if what == "caption" {
+		return benchCaption(ctx, o)
 	}
 	if what == "restore" {
 		p, err := benchRestore(ctx, o)
