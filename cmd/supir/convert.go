@@ -24,6 +24,7 @@ import (
 type convertOptions struct {
 	streams
 	weights weightFlags
+	llava   string
 	output  string
 	options supir.ConvertOptions
 	json    bool
@@ -46,17 +47,23 @@ whole blocks, which fall back from blocks of 256 (q6_k, q5_k, q4_k) to q8_0, and
 from blocks of 32 (q8_0, q4_0) to f16. Networks may have types of their own:
 ` + strings.Join(convert.Networks(), ", ") + `.
 
+With --llava it makes one of LLaVA-1.5 instead, from a folder as Hugging Face
+has it (config.json, tokenizer.model, *.safetensors), to be given as --llava to
+the other commands. Its vision tower and projector stay f16.
+
 The file appears whole or not at all.
 
 ` + convertExitCodes,
 		Example: `  supir convert --sdxl SDXL.safetensors --supir SUPIR.safetensors --type q8_0 -o supir-q8_0.gguf
   supir convert --sdxl SDXL.safetensors --supir SUPIR.safetensors --type q4_k,text=q8_0 -o supir.gguf
-  supir restore old.jpg -o restored.png --model supir.gguf`,
+  supir restore old.jpg -o restored.png --model supir.gguf
+  supir convert --llava llava-1.5-7b-hf/ --type q4_k -o llava.gguf`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runConvert(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
 	f.VarP(text(&o.output, "OUT.gguf"), "output", "o", "the file to write")
+	f.Var(text(&o.llava, "FOLDER"), "llava", "LLaVA-1.5 in Hugging Face's layout")
 	f.StringVar(&o.options.Type, "type", "q8_0", "`TYPE` of the weights, then those of single networks: TYPE[,NETWORK=TYPE...]")
 	f.BoolVar(&o.options.Overwrite, "overwrite", false, "replace an existing file")
 	f.BoolVar(&o.json, "json", false, "print what was written as a JSON object")
@@ -79,12 +86,22 @@ func runConvert(ctx context.Context, o *convertOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.llava != "" {
+		if w := o.weights; w.sdxl != "" || w.supir != "" || w.model != "" || len(w.loras) > 0 {
+			return usagef("leave one of them out", "--llava and the weights of a model: they become files of their own")
+		}
+	}
 	began := time.Now()
 	end := func() {}
 	if !o.quiet {
 		o.options.Progress, end = conversionProgress(o.streams, o.output)
 	}
-	c, err := supir.Convert(ctx, files, o.output, o.options)
+	var c *supir.Conversion
+	if o.llava != "" {
+		c, err = supir.ConvertLLaVA(ctx, o.llava, o.output, o.options)
+	} else {
+		c, err = supir.Convert(ctx, files, o.output, o.options)
+	}
 	end()
 	switch option := (*supir.OptionError)(nil); {
 	case errors.As(err, &option):

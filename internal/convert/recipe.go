@@ -44,7 +44,7 @@ type Recipe struct {
 func ParseRecipe(text string) (*Recipe, error) {
 	r := &Recipe{text: strings.ToLower(strings.ReplaceAll(text, " ", "")), types: map[string]weights.DType{}}
 	all, some, _ := strings.Cut(r.text, ",")
-	t, err := parseType(all)
+	t, err := ParseType(all)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func ParseRecipe(text string) (*Recipe, error) {
 		if !ok || !slices.Contains(Networks(), network) {
 			return nil, fmt.Errorf("%q is not NETWORK=TYPE with one of the networks %s", part, strings.Join(Networks(), ", "))
 		}
-		if r.types[network], err = parseType(name); err != nil {
+		if r.types[network], err = ParseType(name); err != nil {
 			return nil, err
 		}
 	}
@@ -71,7 +71,8 @@ func ParseRecipe(text string) (*Recipe, error) {
 // String is the recipe as it was written.
 func (r *Recipe) String() string { return r.text }
 
-func parseType(name string) (weights.DType, error) {
+// ParseType finds a type by its name, one of Types.
+func ParseType(name string) (weights.DType, error) {
 	if i := slices.Index(Types(), name); i >= 0 {
 		return types[i], nil
 	}

@@ -1,0 +1,99 @@
+package supir
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"supir/internal/goldentest"
+)
+
+// huggingFace lays the golden captioner out as Hugging Face has it.
+func huggingFace(t testing.TB) string {
+	dir := t.TempDir()
+	for to, from := range map[string]string{"config.json": "config.json", "preprocessor_config.json": "preprocessor_config.json",
+		"tokenizer.model": "tokenizer.model", "model.safetensors": "llava-tiny-hf.safetensors"} {
+		data, err := os.ReadFile(goldentest.Path(t, "llava/"+from))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, to), data, 0o666))
+	}
+	return dir
+}
+
+// TestGoldenConvertLLaVA makes one file of the folder, which describes the golden
+// picture by the golden words.
+func TestGoldenConvertLLaVA(t *testing.T) {
+	folder := huggingFace(t)
+	path := filepath.Join(t.TempDir(), "llava.gguf")
+	img, want := goldenText(t)
+	for typ, exact := range map[string]bool{"f16": true, "q8_0": true, "q4_0": false} {
+		c, err := ConvertLLaVA(t.Context(), folder, path, ConvertOptions{Type: typ, Overwrite: true})
+		require.NoError(t, err)
+		require.Len(t, c.Networks, 3)
+		files := goldenFiles(t)
+		files.LLaVA = LLaVAFiles{Text: filepath.Base(path), FS: os.DirFS(filepath.Dir(path))}
+		m, err := New(files)
+		require.NoError(t, err)
+		opts := quick()
+		opts.Captioner, opts.CaptionRaw = greedy, true
+		got, err := m.Caption(t.Context(), img, opts)
+		require.NoError(t, err)
+		if exact {
+			assert.Equal(t, want, got, typ)
+		} else {
+			assert.NotEmpty(t, got)
+		}
+		require.NoError(t, m.Close())
+	}
+	_, err := ConvertLLaVA(t.Context(), folder, path, ConvertOptions{})
+	assert.ErrorIs(t, err, os.ErrExist)
+}
+
+func TestConvertLLaVAMisfits(t *testing.T) {
+	edit := func(name string, change func(string) string) func(dir string) {
+		return func(dir string) {
+			data, err := os.ReadFile(filepath.Join(dir, name))
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(change(string(data))), 0o666))
+		}
+	}
+	replace := func(name, from, to string) func(dir string) {
+		return edit(name, func(s string) string {
+			require.Contains(t, s, from)
+			return strings.Replace(s, from, to, 1)
+		})
+	}
+	remove := func(name string) func(dir string) {
+		return func(dir string) { require.NoError(t, os.Remove(filepath.Join(dir, name))) }
+	}
+	for _, c := range []struct {
+		edit func(dir string)
+		want string
+	}{
+		{remove("config.json"), "config.json"},
+		{remove("tokenizer.model"), "tokenizer.model"},
+		{remove("model.safetensors"), ""},
+		{replace("config.json", `"model_type": "llava"`, `"model_type": "qwen2_vl"`), `a model of type "qwen2_vl"`},
+		{replace("config.json", `"vision_feature_layer": -2`, `"vision_feature_layer": 9`), "vision_feature_layer 9"},
+		{replace("config.json", `"num_attention_heads": 4`, `"num_attention_heads": 3`), "share"},
+		{edit("config.json", func(string) string { return "{" }), "config.json"},
+		{edit("tokenizer.model", func(s string) string { return s[:len(s)-3] }), "tokenizer"},
+		{replace("model.safetensors", "mlp.up_proj", "mlp.up_what"), "1 tensors that LLaVA-1.5"},
+	} {
+		dir := huggingFace(t)
+		c.edit(dir)
+		out := filepath.Join(t.TempDir(), "out.gguf")
+		_, err := ConvertLLaVA(t.Context(), dir, out, ConvertOptions{})
+		var weights *WeightsError
+		require.ErrorAs(t, err, &weights)
+		assert.ErrorContains(t, err, c.want)
+		assert.NoFileExists(t, out)
+	}
+	_, err := ConvertLLaVA(t.Context(), huggingFace(t), filepath.Join(t.TempDir(), "out.gguf"), ConvertOptions{Type: "q3_k"})
+	var option *OptionError
+	assert.ErrorAs(t, err, &option)
+}
