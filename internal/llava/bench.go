@@ -174,7 +174,7 @@ type bandwidth struct {
 }
 
 // bandwidthBytes are far more than any cache holds.
-const bandwidthBytes = 512 << 20
+const bandwidthBytes = 256 << 20
 
 func newBandwidth(threads int) *bandwidth {
 	m := &bandwidth{}
