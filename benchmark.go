@@ -96,13 +96,20 @@ var timedParts = map[string]timedPart{
 			}
 		},
 		func(n *networks, r *weights.Report) { n.diffusion.fill(n.set, r) }},
-	"encode": {sdxl.VAE, func(m *machine) *stage { return &m.vae }, func(n *networks) []any { return []any{&n.vae} },
+	"encode": {sdxl.VAE, func(m *machine) *stage { return &m.robust }, func(n *networks) []any { return n.encoderNetworks(&n.vae.Robust) },
 		func(n *networks, b *Benchmark) func(g *nn.Graph) {
-			return n.encodeProgram(&n.vae.Robust, b.Size, b.Size)
+			return func(g *nn.Graph) {
+				nn.Output(g, "moments", n.vae.Encode(g, &n.vae.Robust, g.InputMap("image", 3, b.Size, b.Size, 1)))
+			}
 		},
 		func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) }},
-	"decode": {sdxl.VAE, func(m *machine) *stage { return &m.vae }, func(n *networks) []any { return []any{&n.vae} },
-		func(n *networks, b *Benchmark) func(g *nn.Graph) { return n.decodeProgram(b.Size, b.Size) },
+	"decode": {sdxl.VAE, func(m *machine) *stage { return &m.decoder }, func(n *networks) []any { return n.decoderNetworks() },
+		func(n *networks, b *Benchmark) func(g *nn.Graph) {
+			f := n.vae.Factor()
+			return func(g *nn.Graph) {
+				nn.Output(g, "image", n.vae.Decode(g, g.InputMap("latent", n.vae.LatentChannels(), b.Size/f, b.Size/f, 1)))
+			}
+		},
 		func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) }},
 	"text": {sdxl.Text, func(m *machine) *stage { return &m.text }, func(n *networks) []any { return []any{&n.clipL, &n.bigG} },
 		func(n *networks, b *Benchmark) func(g *nn.Graph) { return n.textProgram(b.Prompts) },
@@ -158,7 +165,7 @@ func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error)
 	if err := m.open(b.Device, b.Threads); err != nil {
 		return nil, err
 	}
-	m.hold(nn.Stored, true)
+	m.hold(held{precision: nn.Stored, keep: true})
 	r := &BenchmarkResult{Benchmark: b, Device: m.engine.DeviceName()}
 	began := time.Now()
 	st := part.stage(m)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 
+	"supir/internal/vae"
 	"supir/photo"
 )
 
@@ -123,7 +124,6 @@ func (m *Model) Caption(ctx context.Context, img image.Image, opts Options) (str
 		if seen, err = m.cleanForCaption(ctx, img, z); err != nil {
 			return "", err
 		}
-		m.machine.done(&m.machine.vae)
 	}
 	d, err := m.describe(ctx, set, seen, nil, true, track)
 	return d.caption, err
@@ -137,7 +137,6 @@ const captionSide = 512
 // the one that would be worked on.
 func (m *Model) cleanForCaption(ctx context.Context, img image.Image, worked sizes) (image.Image, error) {
 	n := m.networks
-	defer m.machine.done(&m.machine.vae)
 	side := captionSide
 	if n.llava != nil {
 		side = n.llava.Vision.Size
@@ -149,15 +148,15 @@ func (m *Model) cleanForCaption(ctx context.Context, img image.Image, worked siz
 		return nil, err
 	}
 	work := photo.Resize(photo.From(img).Image, z.workW, z.workH, photo.Bicubic)
-	lq, err := m.machine.encode(ctx, n, &n.vae.Robust, planes(work), z.workH, z.workW)
+	lq, err := m.machine.encode(ctx, n, &n.vae.Robust, pixelSource{work}, z.workH, z.workW, nil)
 	if err != nil {
 		return nil, err
 	}
-	cleaned, err := m.machine.decode(ctx, n, lq, z.workH, z.workW)
-	if err != nil {
+	cleaned := make(vae.Slice, 3*z.workH*z.workW)
+	if err := m.machine.decode(ctx, n, lq, z.workH, z.workW, cleaned, nil); err != nil {
 		return nil, err
 	}
-	return picture(cleaned, z.workH, z.workW, false), nil
+	return picture(cleaned, z.workH, z.workW), nil
 }
 
 // captionersView is the picture that a captioner is shown: the stage-1 picture, if

@@ -89,7 +89,7 @@ func TestCaptionForPrompt(t *testing.T) {
 	assert.GreaterOrEqual(t, len(ids), m.networks.clipL.Length()-2)
 	assert.Less(t, tokens, 512)
 	assert.Positive(t, tokens)
-	stage := r.Plan.Stages[1]
+	stage := r.Plan.Stages[2]
 	assert.Equal(t, StageCaption, stage.Stage)
 	assert.Positive(t, stage.Weights)
 	assert.Positive(t, stage.Working)

@@ -55,41 +55,65 @@ func blur(dst, src []float32, h, w, dilation int) {
 	})
 }
 
+// waveletReach is how many rows away the wavelet fix looks: the sum of the dilations.
+const waveletReach = 31
+
 // adainFix gives each plane of x the mean and the deviation of style's (adaptive instance
 // normalization, Huang & Belongie 2017).
 func adainFix(x, style []float32, h, w int) {
-	const epsilon = 1e-5 // on the variances
 	for at := 0; at < len(x); at += h * w {
 		x, style := x[at:][:h*w], style[at:][:h*w]
-		meanX, varianceX := moments(x, h, w)
-		meanStyle, varianceStyle := moments(style, h, w)
-		scale := math.Sqrt(varianceStyle+epsilon) / math.Sqrt(varianceX+epsilon)
-		eachBand(h, func(from, to int) {
-			band := x[from*w : to*w]
-			for i, v := range band {
-				band[i] = float32(float64((float64(v)-meanX)*scale) + meanStyle)
-			}
-		})
+		adaptTo(momentsOf(x, h, w), momentsOf(style, h, w)).apply(x, h, w)
 	}
 }
 
-// moments returns a plane's mean and unbiased variance; a single pixel's variance is 0.
-func moments(plane []float32, h, w int) (mean, variance float64) {
-	count := float64(len(plane))
-	mean = sumRows(plane, h, w, func(row []float32) (sum float64) {
+// An adaption gives values of mean from another mean, and another deviation.
+type adaption struct{ from, to, scale float64 }
+
+// adaptTo makes values of some moments have those of a style.
+func adaptTo(x, style moments) adaption {
+	const epsilon = 1e-5 // on the variances
+	return adaption{x.mean, style.mean, math.Sqrt(style.variance+epsilon) / math.Sqrt(x.variance+epsilon)}
+}
+
+func (a adaption) apply(x []float32, h, w int) {
+	eachBand(h, func(from, to int) {
+		band := x[from*w : to*w]
+		for i, v := range band {
+			band[i] = float32(float64((float64(v)-a.from)*a.scale) + a.to)
+		}
+	})
+}
+
+// moments are a plane's mean and unbiased variance; a single pixel's variance is 0.
+type moments struct{ mean, variance float64 }
+
+// momentsOf are those of a plane of h×w.
+func momentsOf(plane []float32, h, w int) moments {
+	m, _ := momentsBy(len(plane), func(sumRow func([]float32) float64) (float64, error) { return sumRows(plane, h, w, sumRow), nil })
+	return m
+}
+
+// momentsBy finds them with a function that adds up what another makes of each row.
+func momentsBy(count int, sum func(sumRow func(row []float32) float64) (float64, error)) (moments, error) {
+	total, err := sum(func(row []float32) (sum float64) {
 		for _, v := range row {
 			sum += float64(v)
 		}
 		return sum
-	}) / count
-	squares := sumRows(plane, h, w, func(row []float32) (sum float64) {
+	})
+	if err != nil {
+		return moments{}, err
+	}
+	mean := total / float64(count)
+	squares, err := sum(func(row []float32) (sum float64) {
 		for _, v := range row {
 			difference := float64(v) - mean
 			sum += float64(difference * difference)
 		}
 		return sum
 	})
-	return mean, squares / max(count-1, 1)
+	return moments{mean, squares / float64(max(count-1, 1))}, err
 }
 
 // sumRows adds up a plane's rows, each summed by sumRow, so that the rounding doesn't depend on the

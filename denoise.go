@@ -58,13 +58,18 @@ func (s *steered) close() {
 	s.m.done(&s.m.diffusion)
 }
 
-// program builds the program for one or both prompts when it is first needed.
+// program builds the program for one or both prompts when it is first needed;
+// the other one goes, since schedules seldom change between them.
 func (s *steered) program(both bool) (*loaded, error) {
 	i, prompts := 0, 1
 	if both {
 		i, prompts = 1, 2
 	}
 	if s.programs[i] == nil {
+		if other := s.programs[1-i]; other != nil {
+			other.Close()
+			s.programs[1-i] = nil
+		}
 		d := &s.n.diffusion
 		p, err := s.m.build(s.ctx, &s.m.diffusion, d.networks(), func(g *nn.Graph) {
 			nn.Output(g, noiseOutput, d.forward(g, s.h, s.w, prompts, s.n.clipL.Length(), s.scaled))

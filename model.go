@@ -212,13 +212,20 @@ func (n *networks) align() int { return max(64, n.vae.Factor()*n.diffusion.UNet.
 
 // A machine is an engine with what is loaded on it.
 type machine struct {
-	engine    *nn.Engine
-	device    string
-	threads   int
-	precision nn.Precision
-	keep      bool // stages stay loaded between calls
+	engine  *nn.Engine
+	device  string
+	threads int
+	held
 
-	text, vae, diffusion stage
+	robust, encoder, decoder, text, diffusion stage
+}
+
+// held is how weights and maps are kept while a picture is worked on.
+type held struct {
+	precision nn.Precision
+	keep      bool           // stages stay loaded between calls
+	mapped    map[Stage]bool // weights of stages that stay in their files
+	layout    vae.Layout
 }
 
 // vaePrecision is the VAE's whatever the others' is: its activations go beyond
@@ -240,25 +247,44 @@ func (m *machine) open(device string, threads int) (err error) {
 	return err
 }
 
-// hold says how weights are kept, and whether they stay loaded between calls.
-func (m *machine) hold(precision nn.Precision, keep bool) {
-	if m.precision != precision {
+// hold says how all is kept from now on.
+func (m *machine) hold(h held) {
+	if m.precision != h.precision || m.keep && !h.keep {
 		m.release()
 	}
-	m.precision, m.keep = precision, keep
+	m.held = h
+}
+
+// load loads a stage's networks, unless they are loaded.
+func (m *machine) load(ctx context.Context, st *stage, networks []any) (err error) {
+	if st.params != nil {
+		return nil
+	}
+	precision := m.precision
+	switch st {
+	case &m.robust, &m.encoder, &m.decoder:
+		precision = vaePrecision
+	case &m.text:
+		precision = mappedIf(precision, m.mapped[StageText])
+	case &m.diffusion:
+		precision = mappedIf(precision, m.mapped[StageSample])
+	}
+	st.params, err = m.engine.Load(ctx, precision, networks...)
+	return err
+}
+
+func mappedIf(p nn.Precision, mapped bool) nn.Precision {
+	if mapped {
+		p |= nn.Mapped
+	}
+	return p
 }
 
 // build loads a stage's networks, unless they are loaded, and builds a program
 // from them, which the caller closes.
 func (m *machine) build(ctx context.Context, st *stage, networks []any, f func(g *nn.Graph)) (p *nn.Program, err error) {
-	if st.params == nil {
-		precision := m.precision
-		if st == &m.vae {
-			precision = vaePrecision
-		}
-		if st.params, err = m.engine.Load(ctx, precision, networks...); err != nil {
-			return nil, err
-		}
+	if err := m.load(ctx, st, networks); err != nil {
+		return nil, err
 	}
 	return m.engine.Build(st.params, nil, f)
 }
@@ -271,10 +297,20 @@ func (m *machine) done(st *stage) {
 	}
 }
 
+// loaded is the bytes of weights in memory.
+func (m *machine) loaded() (n int64) {
+	for _, st := range []*stage{&m.robust, &m.encoder, &m.decoder, &m.text, &m.diffusion} {
+		if st.params != nil {
+			n += st.params.Size()
+		}
+	}
+	return n
+}
+
 // release frees all weights.
 func (m *machine) release() {
 	m.keep = false
-	for _, st := range []*stage{&m.text, &m.vae, &m.diffusion} {
+	for _, st := range []*stage{&m.robust, &m.encoder, &m.decoder, &m.text, &m.diffusion} {
 		m.done(st)
 	}
 }
@@ -292,21 +328,6 @@ func (n *networks) textProgram(prompts int) func(g *nn.Graph) {
 		h, pooled := n.bigG.Forward(g, g.InputIDs("ids G", n.bigG.Length(), prompts), g.InputIDs("ends", 1, prompts))
 		nn.Output(g, "hidden", g.ConcatFeatures(l, h))
 		nn.Output(g, "pooled", pooled)
-	}
-}
-
-// encodeProgram is one of the VAE's encoders for a picture of h×w.
-func (n *networks) encodeProgram(encoder *vae.Encoder, h, w int) func(g *nn.Graph) {
-	return func(g *nn.Graph) {
-		nn.Output(g, "moments", n.vae.Encode(g, encoder, g.InputMap("image", 3, h, w, 1)))
-	}
-}
-
-// decodeProgram is the VAE's decoder for a picture of h×w.
-func (n *networks) decodeProgram(h, w int) func(g *nn.Graph) {
-	f := n.vae.Factor()
-	return func(g *nn.Graph) {
-		nn.Output(g, "image", n.vae.Decode(g, g.InputMap("latent", n.vae.LatentChannels(), h/f, w/f, 1)))
 	}
 }
 
@@ -354,36 +375,34 @@ func vector(pooled []float32, features int) []float32 {
 }
 
 // encode gives the mode of a picture's latent; image is 3×h×w in [-1, 1].
-func (m *machine) encode(ctx context.Context, n *networks, encoder *vae.Encoder, image []float32, h, w int) ([]float32, error) {
-	p, err := m.build(ctx, &m.vae, []any{&n.vae}, n.encodeProgram(encoder, h, w))
-	if err != nil {
-		return nil, err
+// progress may be nil.
+func (m *machine) encode(ctx context.Context, n *networks, encoder *vae.Encoder, image vae.Source, h, w int, progress func(done, of int)) ([]float32, error) {
+	st := &m.encoder
+	if encoder == &n.vae.Robust {
+		st = &m.robust
 	}
-	defer p.Close()
-	moments, err := run(ctx, p, "image", image, "moments")
-	if err != nil {
+	network := n.vae.EncoderFor(encoder, h, w)
+	c, lh, lw := network.Size()
+	moments := make(vae.Slice, c*lh*lw)
+	if err := m.runVAE(ctx, st, n.encoderNetworks(encoder), network, image, moments, progress); err != nil {
 		return nil, err
 	}
 	return vae.Mode(moments, 1), nil
 }
 
-// decode gives the picture of a latent, 3×h×w, that may go beyond [-1, 1].
-func (m *machine) decode(ctx context.Context, n *networks, latent []float32, h, w int) ([]float32, error) {
-	p, err := m.build(ctx, &m.vae, []any{&n.vae}, n.decodeProgram(h, w))
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
-	return run(ctx, p, "latent", latent, "image")
+// decode writes the picture of a latent, 3×h×w, which may go beyond [-1, 1].
+func (m *machine) decode(ctx context.Context, n *networks, latent []float32, h, w int, image vae.Sink, progress func(done, of int)) error {
+	return m.runVAE(ctx, &m.decoder, n.decoderNetworks(), n.vae.DecoderFor(h, w), vae.Slice(latent), image, progress)
 }
 
-// run computes a program of one input and one output.
-func run(ctx context.Context, p *nn.Program, input string, data []float32, output string) ([]float32, error) {
-	if err := p.Set(input, data); err != nil {
-		return nil, err
+func (m *machine) runVAE(ctx context.Context, st *stage, parts []any, network *vae.Network, src vae.Source, dst vae.Sink, progress func(done, of int)) error {
+	defer m.done(st)
+	if err := m.load(ctx, st, parts); err != nil {
+		return err
 	}
-	if err := p.Run(ctx); err != nil {
-		return nil, err
-	}
-	return p.Get(output)
+	return network.Run(ctx, m.engine, st.params, m.layout, src, dst, progress)
 }
+
+// encoderNetworks and decoderNetworks are what the halves of the VAE need.
+func (n *networks) encoderNetworks(e *vae.Encoder) []any { return []any{e, &n.vae.Quant} }
+func (n *networks) decoderNetworks() []any               { return []any{&n.vae.Decoder, &n.vae.PostQuant} }

@@ -225,7 +225,8 @@ func (e *OptionError) Error() string { return fmt.Sprintf("option %s: %s", e.Opt
 // settings are Options with every default filled in.
 type settings struct {
 	Options
-	guided bool // restoration guidance is on
+	guided  bool // restoration guidance is on
+	anyTile bool // the windows' size may be chosen to fit into memory
 }
 
 // defaults are what a model itself sets.
@@ -312,11 +313,12 @@ func (o Options) resolve(d defaults) (settings, error) {
 			*words = ""
 		}
 	}
+	s.anyTile = o.TileSize == 0 && o.TileStride == 0 && len(o.TileCaptions) == 0 && !o.CaptionTiles
 	if s.TileSize < 0 {
 		s.TileSize = math.MaxInt32 &^ 7
 	}
 	integer("TileSize", &s.TileSize, 128, 8, math.MaxInt32)
-	integer("TileStride", &s.TileStride, max(s.TileSize/2&^7, 8), 8, s.TileSize)
+	integer("TileStride", &s.TileStride, strideFor(s.TileSize), 8, s.TileSize)
 	multiple := func(name string, v int) {
 		if err == nil && v%8 != 0 {
 			err = &OptionError{name, fmt.Sprintf("%d is not a multiple of 8", v)}
@@ -335,6 +337,9 @@ func (o Options) resolve(d defaults) (settings, error) {
 	}
 	return s, err
 }
+
+// strideFor is the distance of windows by default: half of them overlaps.
+func strideFor(tileSize int) int { return max(tileSize/2&^7, 8) }
 
 // wantsStage1 tells whether anything needs the cleaned picture at the size worked on.
 func (s *settings) wantsStage1() bool {

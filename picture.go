@@ -10,53 +10,43 @@ import (
 // planes turns an opaque picture into 3×H×W numbers in [-1, 1].
 func planes(img image.Image) []float32 {
 	b := img.Bounds()
-	n := b.Dx() * b.Dy()
-	out := make([]float32, 3*n)
-	i := 0
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			var r, g, bl uint32
-			switch m := img.(type) {
-			case *image.NRGBA:
-				p := m.Pix[m.PixOffset(x, y):]
-				r, g, bl = uint32(p[0])*257, uint32(p[1])*257, uint32(p[2])*257
-			case *image.Gray:
-				v := uint32(m.GrayAt(x, y).Y) * 257
-				r, g, bl = v, v, v
-			default:
-				c := color.NRGBA64Model.Convert(img.At(x, y)).(color.NRGBA64)
-				r, g, bl = uint32(c.R), uint32(c.G), uint32(c.B)
-			}
-			out[i] = float32(r)/32767.5 - 1
-			out[n+i] = float32(g)/32767.5 - 1
-			out[2*n+i] = float32(bl)/32767.5 - 1
-			i++
-		}
+	out := make([]float32, 3*b.Dx()*b.Dy())
+	for c := range 3 {
+		at := c * len(out) / 3
+		_ = pixelSource{img}.Read(out[at:][:len(out)/3], at) // which cannot fail
 	}
 	return out
 }
 
-// picture turns 3×h×w numbers into a picture of 8 or 16 bits; what lies beyond
-// [-1, 1] is clamped here and nowhere before.
-func picture(data []float32, h, w int, deep bool) image.Image {
-	n := h * w
-	if deep {
-		m := image.NewNRGBA64(image.Rect(0, 0, w, h))
-		for i := range n {
-			for c := range 3 {
-				v := quantise(data[c*n+i], 65535)
-				m.Pix[8*i+2*c], m.Pix[8*i+2*c+1] = byte(v>>8), byte(v)
-			}
-			m.Pix[8*i+6], m.Pix[8*i+7] = 255, 255
+// planeRow turns colour c of row y into numbers in [-1, 1].
+func planeRow(dst []float32, img image.Image, c, y int) {
+	b := img.Bounds()
+	value := func(v uint32) float32 { return float32(v)/32767.5 - 1 }
+	switch m := img.(type) {
+	case *image.NRGBA:
+		row := m.Pix[m.PixOffset(b.Min.X, y):]
+		for x := range dst {
+			dst[x] = value(uint32(row[4*x+c]) * 257)
 		}
-		return m
+	case *image.Gray:
+		row := m.Pix[m.PixOffset(b.Min.X, y):]
+		for x := range dst {
+			dst[x] = value(uint32(row[x]) * 257)
+		}
+	default:
+		for x := range dst {
+			p := color.NRGBA64Model.Convert(img.At(b.Min.X+x, y)).(color.NRGBA64)
+			dst[x] = value(uint32([3]uint16{p.R, p.G, p.B}[c]))
+		}
 	}
+}
+
+// picture turns 3×h×w numbers into a picture of 8 bits; what lies beyond [-1, 1]
+// is clamped here and nowhere before.
+func picture(data []float32, h, w int) image.Image {
 	m := image.NewNRGBA(image.Rect(0, 0, w, h))
-	for i := range n {
-		for c := range 3 {
-			m.Pix[4*i+c] = byte(quantise(data[c*n+i], 255))
-		}
-		m.Pix[4*i+3] = 255
+	for y := range h {
+		setRow(m, y, data, y, h, w)
 	}
 	return m
 }

@@ -10,6 +10,7 @@ import (
 
 	"supir/internal/goldentest"
 	"supir/internal/nn"
+	"supir/internal/vae"
 )
 
 // runBound is golden's for a whole run in F32: errors of single blocks, near
@@ -49,7 +50,7 @@ func TestGoldenPipeline(t *testing.T) {
 			model := goldenModel(t)
 			n, m := model.networks, &model.machine
 			require.NoError(t, m.open(device.Name, 0))
-			m.hold(nn.F32, true)
+			m.hold(held{precision: nn.F32, keep: true})
 			equal := func(name string, got []float32) {
 				t.Helper()
 				_, want := golden.Tensor(t, name)
@@ -57,13 +58,13 @@ func TestGoldenPipeline(t *testing.T) {
 			}
 			shape, image := golden.Tensor(t, "image")
 			z := sizes{workH: shape[1], workW: shape[2]}
-			lq, err := m.encode(t.Context(), n, &n.vae.Robust, image, z.workH, z.workW)
+			lq, err := m.encode(t.Context(), n, &n.vae.Robust, vae.Slice(image), z.workH, z.workW, nil)
 			require.NoError(t, err)
 			equal("z_lq", lq)
-			cleaned, err := m.decode(t.Context(), n, lq, z.workH, z.workW)
-			require.NoError(t, err)
+			cleaned := make(vae.Slice, len(image))
+			require.NoError(t, m.decode(t.Context(), n, lq, z.workH, z.workW, cleaned, nil))
 			equal("stage1_image", cleaned)
-			centre, err := m.encode(t.Context(), n, &n.vae.Encoder, cleaned, z.workH, z.workW)
+			centre, err := m.encode(t.Context(), n, &n.vae.Encoder, cleaned, z.workH, z.workW, nil)
 			require.NoError(t, err)
 			equal("centre", centre)
 
@@ -77,8 +78,8 @@ func TestGoldenPipeline(t *testing.T) {
 				samplingInput{lq: lq, centre: centre, cond: cond, noise: goldenNoise(t, golden, "", &draws)})
 			require.NoError(t, err)
 			equal("z_0", latents[0])
-			decoded, err := m.decode(t.Context(), n, latents[0], z.workH, z.workW)
-			require.NoError(t, err)
+			decoded := make(vae.Slice, len(image))
+			require.NoError(t, m.decode(t.Context(), n, latents[0], z.workH, z.workW, decoded, nil))
 			equal("decoded", decoded)
 			fixed := append([]float32(nil), decoded...)
 			waveletFix(fixed, cleaned, z.workH, z.workW)
@@ -153,7 +154,7 @@ func TestGoldenSamplers(t *testing.T) {
 	golden := goldentest.Open(t, "samplers.safetensors")
 	model := goldenModel(t)
 	require.NoError(t, model.machine.open("cpu", 0))
-	model.machine.hold(nn.F32, true)
+	model.machine.hold(held{precision: nn.F32, keep: true})
 	for name, run := range runs {
 		t.Run(name, func(t *testing.T) {
 			shape, lq := golden.Tensor(t, name+".z_lq")

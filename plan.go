@@ -4,31 +4,45 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"os"
 
 	"supir/internal/memory"
 	"supir/internal/nn"
+	"supir/internal/vae"
 )
 
-// A Plan says beforehand what restoring a picture takes.
+// A Plan says beforehand what restoring a picture takes, and how it is fitted
+// into memory.
 type Plan struct {
 	Width, Height         int // of the result, in pixels
 	WorkWidth, WorkHeight int // of the picture while it is worked on
 	Steps                 int // of sampling, for each sample
+	TileSize              int // side of the windows of sampling, in pixels of the latent
 	Windows               int // of each step; 1 where the latent is not cut
+	Strips                int // most strips that the VAE cuts a picture's maps into; 1: none
 	Stages                []StagePlan
 	Keep                  bool  // the weights of all stages stay loaded between calls
-	Peak                  int64 // estimate of the most memory in use at once, in bytes
-	Budget                int64 // what may be used
+	Overhead              int64 // of the program and its libraries, in bytes
+	Peak                  int64 // estimate of the most memory the process uses at once, in bytes
+	Disk                  int64 // bytes of temporary files, in $TMPDIR
+	Budget                int64 // memory that may be used; 0 if unknown
 
-	precision nn.Precision
+	held held
 }
 
-// A StagePlan is one stage's part of a Plan, in bytes.
+// A StagePlan is one stage's part of a Plan, in bytes. Stages are loaded one
+// after the other.
 type StagePlan struct {
-	Stage   Stage
-	Weights int64 // of its networks
-	Working int64 // of its intermediate results
+	Stage    Stage
+	Weights  int64 // of its networks, as far as they are in memory at once
+	Streamed bool  // the weights stay in their files and are read in every step
+	Working  int64 // of its intermediate results
+	Scratch  int64 // of maps that are kept in memory between strips
+	Pictures int64 // of pictures in memory meanwhile
 }
+
+// Sum is what the stage takes altogether.
+func (s *StagePlan) Sum() int64 { return s.Weights + s.Working + s.Scratch + s.Pictures }
 
 // A MemoryError says that a picture does not fit into memory.
 type MemoryError struct {
@@ -44,11 +58,20 @@ func (e *MemoryError) Error() string {
 	if e.Err != nil {
 		return fmt.Sprintf("working at %d×%d: %v: ask for a smaller Upscale or MinSize", p.WorkWidth, p.WorkHeight, e.Err)
 	}
-	return fmt.Sprintf("working at %d×%d needs about %d MiB of memory, %d MiB may be used: ask for a smaller Upscale or MinSize, or give more Memory",
-		p.WorkWidth, p.WorkHeight, p.Peak>>20, p.Budget>>20)
+	most := p.Stages[0]
+	for _, s := range p.Stages {
+		if s.Sum() > most.Sum() {
+			most = s
+		}
+	}
+	return fmt.Sprintf("working at %d×%d needs about %d MiB of memory (%d MiB in stage %s, of which %d for weights), %d MiB may be used: ask for a smaller Upscale or MinSize, give %d MiB of Memory, or take weights of a smaller type",
+		p.WorkWidth, p.WorkHeight, p.Peak>>20, most.Sum()>>20, most.Stage, most.Weights>>20, p.Budget>>20, (p.Peak+1<<20-1)>>20)
 }
 
 func (p *Plan) fits() error {
+	if free := memory.DiskFree(); p.Disk > free && free > 0 {
+		return &MemoryError{Plan: *p, Err: fmt.Errorf("%d MiB of temporary files are needed, the disk of %s has %d MiB free (TMPDIR names another)", p.Disk>>20, os.TempDir(), free>>20)}
+	}
 	if p.Budget > 0 && p.Peak > p.Budget {
 		return &MemoryError{Plan: *p}
 	}
@@ -56,7 +79,13 @@ func (p *Plan) fits() error {
 }
 
 // Plan tells what Restore would do with a picture of the given size, and what
-// memory that takes, without loading weights. It waits for work under way, so it
+// memory that takes, without loading weights.
+//
+// Within the budget (Options.Memory, or else what is free) it decides, in this
+// order, that weights stay in their files and are read as they are used, that the
+// VAE goes over its maps in strips and keeps these on disk in between, and, unless
+// the options say otherwise, that windows of sampling are smaller; the last alone
+// changes the result. It waits for work under way, so it
 // must not be called from Progress or a Captioner. The error is an *OptionError
 // or ErrClosed; a plan that exceeds its budget is no error here.
 func (m *Model) Plan(size image.Point, opts Options) (*Plan, error) {
@@ -78,96 +107,291 @@ func (m *Model) Plan(size image.Point, opts Options) (*Plan, error) {
 // loaded between calls, or be widened to F32.
 const keepShare = 8
 
+// overhead is what the program, its libraries and Go's heap take beside all that
+// is counted.
+const overhead = 100 << 20
+
+// wholeMaps is up to how much memory the VAE works on whole maps, or keeps them
+// in memory between strips, even if no other stage needs as much: neither is
+// worth more than that.
+const wholeMaps = 2 << 30
+
+// A planner makes a plan.
+type planner struct {
+	*Plan
+	n       *networks
+	engine  *nn.Engine
+	set     *settings
+	z       sizes
+	prompts int // that the text encoders encode at once
+}
+
 // plan records every program the picture needs, on weights without memory, and
-// adds up what each would take.
+// chooses how to fit what each would take into the budget. It may choose the
+// size of set's windows.
 func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
-	n := m.networks
-	p := &Plan{Width: z.outW, Height: z.outH, WorkWidth: z.workW, WorkHeight: z.workH, Steps: set.Steps, Windows: 1, Budget: set.Memory}
 	if err := m.machine.open(set.Device, set.Threads); err != nil {
 		return nil, err
 	}
-	engine := m.machine.engine
+	p := &planner{n: m.networks, engine: m.machine.engine, set: set, z: z, Plan: &Plan{Width: z.outW, Height: z.outH,
+		WorkWidth: z.workW, WorkHeight: z.workH, Steps: set.Steps, Budget: set.Memory, Overhead: overhead}}
 	if p.Budget == 0 {
-		if p.Budget = engine.FreeMemory(); p.Budget == 0 { // the CPU's
-			p.Budget = memory.Available()
+		if p.Budget = p.engine.FreeMemory(); p.Budget == 0 { // the CPU's
+			p.Budget = memory.Available() + m.machine.loaded()
 		}
 	}
-	p.Keep = engine.WeightBytes(nn.F32, n.all()...) <= p.Budget/keepShare
-	p.precision = nn.Stored
+	p.Keep = p.engine.WeightBytes(nn.F32, p.n.all()...) <= p.Budget/keepShare
+	p.held = held{precision: nn.Stored, keep: p.Keep, mapped: map[Stage]bool{}}
 	if set.Precision == PrecisionF32 || set.Precision == PrecisionAuto && p.Keep {
-		p.precision = nn.F32
-	}
-
-	measure := func(stage Stage, precision nn.Precision, networks []any, programs ...func(g *nn.Graph)) error {
-		s := StagePlan{Stage: stage, Weights: engine.WeightBytes(precision, networks...)}
-		params, err := engine.Describe(precision, networks...)
-		if err != nil {
-			return err
-		}
-		defer params.Close()
-		for _, f := range programs {
-			working, err := engine.Measure(params, f)
-			if err != nil {
-				return err
-			}
-			s.Working = max(s.Working, working)
-		}
-		p.Stages = append(p.Stages, s)
-		return nil
-	}
-
-	encode, decode := n.encodeProgram(&n.vae.Robust, z.workH, z.workW), n.decodeProgram(z.workH, z.workW)
-	f := n.vae.Factor()
-	h, w := z.workH/f, z.workW/f
-	if needsTiles(h, w, set.TileSize) {
-		p.Windows = len(windows(h, w, set.TileSize, set.TileStride))
-	}
-	prompts := 1 + max(1, len(set.TileCaptions))
-	if set.wantsCaption() && set.CaptionTiles {
-		prompts = 1 + p.Windows
-	}
-	both := 2
-	if set.CFGStart == 1 && set.CFGEnd == 1 {
-		both = 1
-	}
-	sample := func(g *nn.Graph) {
-		nn.Output(g, noiseOutput, n.diffusion.forward(g, min(h, set.TileSize), min(w, set.TileSize), both, n.clipL.Length(), true))
-	}
-	if err := measure(StageEncode, vaePrecision, []any{&n.vae}, encode, decode); err != nil {
-		return nil, err
+		p.held.precision = nn.F32
 	}
 	caption, err := m.planCaption(set)
 	if err != nil {
 		return nil, err
 	}
-	if caption != nil {
-		p.Stages = append(p.Stages, *caption)
-	}
-	if err := measure(StageText, p.precision, []any{&n.clipL, &n.bigG}, n.textProgram(prompts)); err != nil {
+	sample, err := p.sample()
+	if err != nil {
 		return nil, err
 	}
-	if err := measure(StageSample, p.precision, n.diffusion.networks(), sample); err != nil {
+	p.prompts = 1 + max(1, len(set.TileCaptions))
+	if set.wantsCaption() && set.CaptionTiles {
+		p.prompts = 1 + p.Windows
+	}
+	text, err := p.text()
+	if err != nil {
 		return nil, err
 	}
-
-	var weights int64
-	for _, s := range p.Stages {
-		if s.Stage != StageCaption { // whose weights never stay
-			weights += s.Weights
-		}
-		p.Peak = max(p.Peak, s.Weights+s.Working)
+	v, err := p.vae(max(sample.Sum(), text.Sum(), wholeMaps))
+	if err != nil {
+		return nil, err
 	}
-	if p.Keep {
-		p.Peak = 0
-		for _, s := range p.Stages {
-			all := weights + s.Working
-			if s.Stage == StageCaption {
-				all += s.Weights
+	for _, s := range v.stages {
+		if s.Stage == StageDecode { // which comes last
+			if caption != nil {
+				caption.Pictures = p.pictures(StageCaption)
+				p.Stages = append(p.Stages, *caption)
 			}
-			p.Peak = max(p.Peak, all)
+			text.Pictures, sample.Pictures = p.pictures(StageText), p.pictures(StageSample)
+			p.Stages = append(p.Stages, *text, *sample)
+		}
+		p.Stages = append(p.Stages, s)
+	}
+	p.addUp()
+	return p.Plan, nil
+}
+
+// addUp finds the peak.
+func (p *planner) addUp() {
+	var kept int64
+	if p.Keep {
+		kept = p.engine.WeightBytes(p.held.precision, append([]any{&p.n.clipL, &p.n.bigG}, p.n.diffusion.networks()...)...) +
+			p.engine.WeightBytes(vaePrecision, &p.n.vae)
+	}
+	for _, s := range p.Stages {
+		sum := s.Sum()
+		if p.Keep && s.Stage != StageCaption { // whose weights never stay
+			sum -= s.Weights
+		}
+		p.Peak = max(p.Peak, p.Overhead+kept+sum)
+	}
+}
+
+// pictures is what pictures take in memory during a stage: the one given, those
+// made so far, the working one; in 8 bits.
+func (p *planner) pictures(stage Stage) int64 {
+	const pixel, numbers = 4, 3 * 4
+	in, work, out := int64(p.z.inW)*int64(p.z.inH), int64(p.z.workW)*int64(p.z.workH), int64(p.z.outW)*int64(p.z.outH)
+	raster := numbers * work
+	if p.held.layout.OnDisk {
+		raster = 0
+	}
+	var cleaned int64 // as numbers and as a picture
+	if p.set.wantsStage1() {
+		cleaned = raster + pixel*work
+	}
+	switch stage {
+	case StageEncode:
+		return pixel * (in + work)
+	case StageClean:
+		return pixel*(in+work) + cleaned
+	case StageDecode: // the raster, then the picture of it and the result
+		return pixel*in + cleaned + int64(p.set.Samples-1)*pixel*out + max(raster, pixel*(work+out))
+	}
+	return pixel*in + cleaned
+}
+
+// measure tells what a stage with one program takes; mapped weights stay in
+// their files.
+func (p *planner) measure(stage Stage, mapped bool, networks []any, f func(g *nn.Graph)) (*StagePlan, error) {
+	precision := mappedIf(p.held.precision, mapped)
+	s := &StagePlan{Stage: stage, Weights: p.engine.WeightBytes(precision, networks...), Streamed: mapped, Pictures: p.pictures(stage)}
+	params, err := p.engine.Describe(precision, networks...)
+	if err != nil {
+		return nil, err
+	}
+	defer params.Close()
+	s.Working, err = p.engine.Measure(params, f)
+	return s, err
+}
+
+// fit measures a stage with its weights loaded and, if that is too much, left in
+// their files.
+func (p *planner) fit(stage Stage, networks []any, f func(g *nn.Graph)) (*StagePlan, error) {
+	loaded, err := p.measure(stage, false, networks, f)
+	if err != nil || p.Keep || p.fits(loaded) {
+		return loaded, err
+	}
+	mapped, err := p.measure(stage, true, networks, f)
+	if err != nil || mapped.Weights >= loaded.Weights { // a graphics device, or files of another type
+		return loaded, err
+	}
+	return mapped, nil
+}
+
+func (p *planner) fits(s *StagePlan) bool { return p.Budget <= 0 || p.Overhead+s.Sum() <= p.Budget }
+
+func (p *planner) text() (*StagePlan, error) {
+	s, err := p.fit(StageText, []any{&p.n.clipL, &p.n.bigG}, p.n.textProgram(p.prompts))
+	if err == nil {
+		p.held.mapped[StageText] = s.Streamed
+	}
+	return s, err
+}
+
+// sample plans the sampling, in smaller windows where it would not fit otherwise
+// and the options leave it open.
+func (p *planner) sample() (*StagePlan, error) {
+	f := p.n.vae.Factor()
+	h, w := p.z.workH/f, p.z.workW/f
+	both := 2
+	if p.set.CFGStart == 1 && p.set.CFGEnd == 1 {
+		both = 1
+	}
+	var s *StagePlan
+	for _, size := range []int{p.set.TileSize, 96, 64, 48, 32} {
+		if size > p.set.TileSize || size%p.n.diffusion.UNet.Factor() != 0 {
+			continue
+		}
+		next, err := p.fit(StageSample, p.n.diffusion.networks(), func(g *nn.Graph) {
+			nn.Output(g, noiseOutput, p.n.diffusion.forward(g, min(h, size), min(w, size), both, p.n.clipL.Length(), true))
+		})
+		if err != nil {
+			return nil, err
+		}
+		if s == nil || p.fits(next) {
+			s, p.TileSize = next, size
+		}
+		if !p.set.anyTile || p.fits(next) {
+			break
 		}
 	}
-	const picturesAsFloats = 4 // input, cleaned picture, result, and a copy for its colours
-	p.Peak += picturesAsFloats * 3 * 4 * int64(z.workW) * int64(z.workH)
-	return p, nil
+	if p.TileSize != p.set.TileSize {
+		p.set.TileSize, p.set.TileStride = p.TileSize, strideFor(p.TileSize)
+	}
+	p.held.mapped[StageSample] = s.Streamed
+	p.Windows = 1
+	if needsTiles(h, w, p.TileSize) {
+		p.Windows = len(windows(h, w, p.TileSize, p.set.TileStride))
+	}
+	return s, nil
+}
+
+// vae plans encoding and decoding: whole pictures where that takes no more than
+// most, else in strips as large as can be.
+func (p *planner) vae(most int64) (*vaePlan, error) {
+	if p.Budget > 0 {
+		most = min(most, p.Budget-p.Overhead)
+	}
+	layouts := []vae.Layout{{}}
+	for _, onDisk := range []bool{false, true} {
+		for strip := int64(256 << 20); strip >= 8<<20; strip /= 2 {
+			layouts = append(layouts, vae.Layout{Map: strip, OnDisk: onDisk})
+		}
+	}
+	var best *vaePlan
+	for _, layout := range layouts {
+		if best != nil && !layout.OnDisk && p.n.vae.DecoderFor(p.z.workH, p.z.workW).Between(layout) > most {
+			continue
+		}
+		next, err := p.vaeIn(layout)
+		if err != nil {
+			return nil, err
+		}
+		fits := next.peak() <= most
+		if best == nil || fits || next.peak() < best.peak() {
+			best = next
+		}
+		if fits {
+			break
+		}
+	}
+	p.held.layout, p.Strips, p.Disk = best.layout, best.strips, best.disk
+	return best, nil
+}
+
+// A vaePlan is how the VAE goes over a picture.
+type vaePlan struct {
+	layout vae.Layout
+	stages []StagePlan
+	strips int
+	disk   int64
+}
+
+func (v *vaePlan) peak() (most int64) {
+	for _, s := range v.stages {
+		most = max(most, s.Sum())
+	}
+	return most
+}
+
+// vaeIn measures the VAE's stages in a layout.
+func (p *planner) vaeIn(layout vae.Layout) (*vaePlan, error) {
+	p.held.layout = layout
+	h, w := p.z.workH, p.z.workW
+	v := &vaePlan{layout: layout}
+	part := func(s *StagePlan, networks []any, network *vae.Network) error {
+		params, err := p.engine.Describe(vaePrecision, networks...)
+		if err != nil {
+			return err
+		}
+		defer params.Close()
+		cost, err := network.Measure(p.engine, params, layout)
+		if err != nil {
+			return err
+		}
+		s.Weights = max(s.Weights, p.engine.WeightBytes(vaePrecision, networks...))
+		s.Working, v.strips = max(s.Working, cost.Working), max(v.strips, cost.Strips)
+		if layout.OnDisk {
+			v.disk = max(v.disk, cost.Between)
+		} else {
+			s.Scratch = max(s.Scratch, cost.Between)
+		}
+		return nil
+	}
+	var encode, decode StagePlan // of either encoder, of the decoder
+	if err := part(&encode, p.n.encoderNetworks(&p.n.vae.Robust), p.n.vae.EncoderFor(&p.n.vae.Robust, h, w)); err != nil {
+		return nil, err
+	}
+	if err := part(&decode, p.n.decoderNetworks(), p.n.vae.DecoderFor(h, w)); err != nil {
+		return nil, err
+	}
+	clean := decode
+	if encode.Sum() > decode.Sum() && p.set.guided {
+		clean = encode
+	}
+	rasters := int64(1)
+	encode.Stage, clean.Stage, decode.Stage = StageEncode, StageClean, StageDecode
+	v.stages = []StagePlan{encode, clean, decode}
+	if !p.set.wantsStage1() {
+		v.stages = []StagePlan{encode, decode}
+	} else {
+		rasters++
+	}
+	for i := range v.stages {
+		v.stages[i].Pictures = p.pictures(v.stages[i].Stage)
+	}
+	if layout.OnDisk {
+		v.disk += rasters * 3 * 4 * int64(h) * int64(w)
+	}
+	return v, nil
 }

@@ -81,5 +81,5 @@ func (p *previewer) picture(latent []float32) image.Image {
 			rgb[ch*n+i] = float32(math.Max(-1, math.Min(1, v)))
 		}
 	}
-	return picture(rgb, p.h, p.w, false)
+	return picture(rgb, p.h, p.w)
 }

@@ -26,6 +26,14 @@ func (t *tracker) enter(stage Stage, of int) {
 	t.step(0, of, nil)
 }
 
+// part tells that a part of the stage's first step is done; the step itself is
+// told elsewhere.
+func (t *tracker) part(done, of int) {
+	if t.report != nil && done < of {
+		t.report(Progress{Stage: t.stage, Step: done, Of: of, Elapsed: time.Since(t.start)})
+	}
+}
+
 // leave ends the stage.
 func (t *tracker) leave() {
 	if t.stage != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"image"
+	"runtime/debug"
 
 	"golang.org/x/sync/semaphore"
 
@@ -98,7 +99,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 			result, err = nil, &MemoryError{Plan: *plan, Err: short}
 		}
 	}()
-	m.machine.hold(plan.precision, plan.Keep)
+	m.machine.hold(plan.held)
 	track := newTracker(set.Progress, set.Trace)
 	defer track.leave()
 	if set.Trace != nil {
@@ -106,31 +107,36 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 		defer m.machine.engine.Trace(nil)
 	}
 	in := photo.From(img)
+	deep := in.Meta.Depth == 16
 	work := photo.Resize(in.Image, z.workW, z.workH, photo.Bicubic)
 
 	// The degradation-robust encoder, and what is made of its latent.
 	track.enter(StageEncode, 1)
-	defer m.machine.done(&m.machine.vae)
-	lq, err := m.machine.encode(ctx, n, &n.vae.Robust, planes(work), z.workH, z.workW)
+	lq, err := m.machine.encode(ctx, n, &n.vae.Robust, pixelSource{work}, z.workH, z.workW, track.part)
 	if err != nil {
 		return nil, err
 	}
-	var cleaned, centre []float32 // the stage-1 picture, and its latent
+	result = &Result{Plan: *plan, Caption: set.Prompt, TileCaptions: set.TileCaptions}
+	var cleaned *raster // the stage-1 picture
+	defer func() { cleaned.Close() }()
 	if set.wantsStage1() {
 		track.enter(StageClean, 1)
-		if cleaned, err = m.machine.decode(ctx, n, lq, z.workH, z.workW); err != nil {
+		if cleaned, err = m.decode(ctx, lq, z, track); err != nil {
+			return nil, err
+		}
+		if result.Cleaned, err = cleaned.picture(ColorFixNone, nil, deep); err != nil {
 			return nil, err
 		}
 	}
+	var centre []float32 // its latent
 	if set.guided {
-		if centre, err = m.machine.encode(ctx, n, &n.vae.Encoder, cleaned, z.workH, z.workW); err != nil {
+		if centre, err = m.machine.encode(ctx, n, &n.vae.Encoder, cleaned, z.workH, z.workW, track.part); err != nil {
 			return nil, err
 		}
 	}
-	result = &Result{Plan: *plan, Caption: set.Prompt, TileCaptions: set.TileCaptions}
-	deep := in.Meta.Depth == 16
-	if cleaned != nil {
-		result.Cleaned = picture(cleaned, z.workH, z.workW, deep)
+	if set.ColorFix == ColorFixNone {
+		cleaned.Close()
+		cleaned = nil
 	}
 	var seen image.Image // by the captioner
 	if set.wantsCaption() {
@@ -138,7 +144,12 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 			return nil, err
 		}
 	}
-	m.machine.done(&m.machine.vae)
+	var preview *previewer
+	if set.Progress != nil {
+		preview = newPreviewer(work, lq, z.workH/n.vae.Factor(), z.workW/n.vae.Factor())
+	}
+	work = nil
+	giveBack(z)
 	if set.wantsCaption() {
 		d, err := m.describe(ctx, set, seen, m.captionParts(set, z), false, track)
 		if err != nil {
@@ -159,7 +170,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 	}
 
 	// Sampling, in windows where the latent is large.
-	latents, err := m.sample(ctx, set, z, track, samplingInput{work, lq, centre, cond, func(i int) noiseSource { return newNoise(set.Seed + uint64(i)) }})
+	latents, err := m.sample(ctx, set, z, track, samplingInput{preview, lq, centre, cond, func(i int) noiseSource { return newNoise(set.Seed + uint64(i)) }})
 	if err != nil {
 		return nil, err
 	}
@@ -167,22 +178,44 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 	// The decoder, and the colours of the cleaned picture.
 	track.enter(StageDecode, len(latents))
 	for i, latent := range latents {
-		out, err := m.machine.decode(ctx, n, latent, z.workH, z.workW)
+		out, err := m.decode(ctx, latent, z, track)
 		if err != nil {
 			return nil, err
 		}
-		switch set.ColorFix {
-		case Wavelet:
-			waveletFix(out, cleaned, z.workH, z.workW)
-		case AdaIN:
-			adainFix(out, cleaned, z.workH, z.workW)
+		restored, err := out.picture(set.ColorFix, cleaned, deep)
+		out.Close()
+		if err != nil {
+			return nil, err
 		}
-		restored := photo.Resize(picture(out, z.workH, z.workW, deep), z.outW, z.outH, photo.Bicubic)
+		giveBack(z)
+		restored = photo.Resize(restored, z.outW, z.outH, photo.Bicubic)
 		result.Images = append(result.Images, in.With(restored).Whole())
 		track.step(i+1, len(latents), nil)
 	}
 	result.Image = result.Images[0]
 	return result, nil
+}
+
+// decode makes a picture of a latent; the caller closes it.
+func (m *Model) decode(ctx context.Context, latent []float32, z sizes, track *tracker) (*raster, error) {
+	r, err := newRaster(z.workH, z.workW, m.machine.layout.OnDisk)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.machine.decode(ctx, m.networks, latent, z.workH, z.workW, r, track.part); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// giveBack has Go return the memory of pictures that are no longer used to the
+// system, where they are large.
+func giveBack(z sizes) {
+	const large = 1 << 22 // pixels
+	if z.workW*z.workH >= large {
+		debug.FreeOSMemory()
+	}
 }
 
 // settle fills in and checks all that depends on options and the picture's size.
@@ -221,8 +254,8 @@ func (m *machine) conditions(ctx context.Context, n *networks, set *settings, ca
 
 // samplingInput is what sampling starts from.
 type samplingInput struct {
-	work       image.Image // the picture at the size worked on
-	lq, centre []float32   // its robust latent, and that of the cleaned picture
+	preview    *previewer // nil without Progress
+	lq, centre []float32  // the picture's robust latent, and that of the cleaned picture
 	cond       *conditions
 	noise      func(sample int) noiseSource
 }
@@ -237,10 +270,6 @@ func (m *Model) sample(ctx context.Context, set *settings, z sizes, track *track
 	defer net.close()
 	denoise := net.denoiser(in.lq, h, w, set)
 
-	var preview *previewer
-	if set.Progress != nil {
-		preview = newPreviewer(in.work, in.lq, h, w)
-	}
 	track.enter(StageSample, set.Steps*set.Samples)
 	var latents [][]float32
 	for i := range set.Samples {
@@ -249,7 +278,7 @@ func (m *Model) sample(ctx context.Context, set *settings, z sizes, track *track
 			control:  linear{set.ControlStart, set.ControlEnd},
 			guidance: restoration{centre: in.centre},
 			step: func(step int, _, denoised []float32) {
-				track.step(i*set.Steps+step+1, set.Steps*set.Samples, func() image.Image { return preview.picture(denoised) })
+				track.step(i*set.Steps+step+1, set.Steps*set.Samples, func() image.Image { return in.preview.picture(denoised) })
 			},
 		}
 		if set.guided {

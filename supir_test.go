@@ -193,7 +193,11 @@ func TestPlan(t *testing.T) {
 	p, err := m.Plan(image.Pt(100, 70), Options{Upscale: 2, Device: "cpu"})
 	require.NoError(t, err)
 	require.Equal(t, []int{200, 140, 192, 128}, []int{p.Width, p.Height, p.WorkWidth, p.WorkHeight})
-	require.Len(t, p.Stages, 3)
+	var stages []Stage
+	for _, s := range p.Stages {
+		stages = append(stages, s.Stage)
+	}
+	require.Equal(t, []Stage{StageEncode, StageClean, StageText, StageSample, StageDecode}, stages)
 	require.Positive(t, p.Peak)
 	require.Positive(t, p.Budget)
 

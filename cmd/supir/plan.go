@@ -111,10 +111,13 @@ func runPlan(o *planOptions) error {
 func fits(p *supir.Plan) bool { return p.Budget <= 0 || p.Peak <= p.Budget }
 
 func planJSON(w io.Writer, input string, p *supir.Plan) error {
-	type stage struct {
-		Stage   supir.Stage `json:"stage"`
-		Weights int64       `json:"weights"`
-		Working int64       `json:"working"`
+	type stage struct { // bytes
+		Stage    supir.Stage `json:"stage"`
+		Weights  int64       `json:"weights"`
+		Streamed bool        `json:"streamed"`
+		Working  int64       `json:"working"`
+		Scratch  int64       `json:"scratch"`
+		Pictures int64       `json:"pictures"`
 	}
 	stages := []stage{}
 	for _, s := range p.Stages {
@@ -127,13 +130,18 @@ func planJSON(w io.Writer, input string, p *supir.Plan) error {
 		WorkWidth  int     `json:"work_width"`
 		WorkHeight int     `json:"work_height"`
 		Steps      int     `json:"steps"`
+		TileSize   int     `json:"tile_size"`
 		Windows    int     `json:"windows"`
-		Stages     []stage `json:"stages"` // bytes
+		Strips     int     `json:"strips"`
+		Stages     []stage `json:"stages"`
 		Keep       bool    `json:"keep"`
+		Overhead   int64   `json:"overhead"` // bytes, as all below
 		Peak       int64   `json:"peak"`
+		Disk       int64   `json:"disk"`
 		Budget     int64   `json:"budget"`
 		Fits       bool    `json:"fits"`
-	}{input, p.Width, p.Height, p.WorkWidth, p.WorkHeight, p.Steps, p.Windows, stages, p.Keep, p.Peak, p.Budget, fits(p)})
+	}{input, p.Width, p.Height, p.WorkWidth, p.WorkHeight, p.Steps, p.TileSize, p.Windows, p.Strips, stages, p.Keep,
+		p.Overhead, p.Peak, p.Disk, p.Budget, fits(p)})
 }
 
 func planTable(w io.Writer, input string, from image.Point, p *supir.Plan) error {
@@ -143,8 +151,25 @@ func planTable(w io.Writer, input string, from image.Point, p *supir.Plan) error
 	fmt.Fprintf(t, "  worked on at\t%d×%d\n", p.WorkWidth, p.WorkHeight)
 	fmt.Fprintf(t, "  result\t%d×%d\n", p.Width, p.Height)
 	fmt.Fprintf(t, "  sampling\t%d steps of %d windows\n", p.Steps, p.Windows)
+	if p.Strips > 1 {
+		fmt.Fprintf(t, "  VAE\tin up to %d strips\n", p.Strips)
+	}
 	for _, s := range p.Stages {
-		fmt.Fprintf(t, "  memory, %s\t%s weights, %s working\n", s.Stage, size(s.Weights), size(s.Working))
+		weights := size(s.Weights) + " weights"
+		if s.Streamed {
+			weights = size(s.Weights) + " weights at a time, from their files"
+		}
+		fmt.Fprintf(t, "  memory, %s\t%s: %s, %s working", s.Stage, size(s.Sum()), weights, size(s.Working))
+		if s.Scratch > 0 {
+			fmt.Fprintf(t, ", %s between strips", size(s.Scratch))
+		}
+		fmt.Fprintf(t, ", %s pictures\n", size(s.Pictures))
+	}
+	if p.Keep {
+		fmt.Fprintf(t, "  weights\tof all stages stay loaded\n")
+	}
+	if p.Disk > 0 {
+		fmt.Fprintf(t, "  temporary files\t%s\n", size(p.Disk))
 	}
 	verdict := "fits"
 	if !fits(p) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/shirou/gopsutil/v4/disk"
 	"github.com/shirou/gopsutil/v4/mem"
 )
 
@@ -43,6 +44,16 @@ func inUse(current, stat string) int64 {
 		}
 	}
 	return max(0, used)
+}
+
+// DiskFree is the bytes free in the system's folder for temporary files, 0 where
+// the system does not tell.
+func DiskFree() int64 {
+	u, err := disk.Usage(os.TempDir())
+	if err != nil {
+		return 0
+	}
+	return int64(min(u.Free, math.MaxInt64))
 }
 
 // Total is the memory of the machine in bytes, 0 where the system does not tell.

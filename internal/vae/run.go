@@ -215,13 +215,21 @@ func (st *stage) passes(kept bool) int {
 	return n
 }
 
+// Between is what Run keeps between passes in a layout, in bytes.
+func (n *Network) Between(layout Layout) (most int64) {
+	stages := n.stages(layout)
+	for i := range stages {
+		most = max(most, between(stages, i))
+	}
+	return most
+}
+
 // Measure tells what Run would take, on weights of which no value is read.
 func (n *Network) Measure(e *nn.Engine, params *nn.Params, layout Layout) (Cost, error) {
-	var cost Cost
+	cost := Cost{Between: n.Between(layout)}
 	stages := n.stages(layout)
 	for i := range stages {
 		st := &stages[i]
-		cost.Between = max(cost.Between, between(stages, i))
 		cost.Strips = max(cost.Strips, st.strips)
 		known := newKnowledge()
 		if first := st.steps[0].first; first != nil && i > 0 {
