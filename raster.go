@@ -38,7 +38,7 @@ func (r *raster) rows(from, to int) ([]float32, error) {
 }
 
 // bandBytes is how much of a raster is at work at once.
-const bandBytes = 32 << 20
+const bandBytes = 4 << 20
 
 // bands calls f for bands of rows, from the top.
 func (r *raster) bands(f func(from, to int) error) error {

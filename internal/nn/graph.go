@@ -240,6 +240,7 @@ func (p *Program) Close() {
 		o.Close()
 	}
 	p.workspace.Close()
+	ggml.Trim()
 }
 
 // Set copies values to an input: a map's in the order N×C×H×W, tokens' N×T×C,

@@ -110,6 +110,7 @@ func (p *Params) Close() {
 	p.buf.Close()
 	p.mapped.close()
 	p.ctx.Close()
+	ggml.Trim()
 }
 
 // ne turns a shape in C order into ggml's.
