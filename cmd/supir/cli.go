@@ -58,7 +58,7 @@ func newRoot(io streams) *cobra.Command {
 
 Without weight files it works with a small embedded model, which shows that all
 is in order. For real work give it the full model, an SDXL checkpoint and a
-SUPIR one.`,
+SUPIR one, or one file that supir convert has made of them.`,
 		Example: `  supir restore old.jpg -o restored.png
   supir restore old.jpg --upscale 2 --sdxl sd_xl_base_1.0.safetensors --supir SUPIR-v0Q.safetensors
   supir restore box-of-photos/ -o restored/

@@ -3,6 +3,8 @@
 //	supir restore old.jpg -o restored.png
 //	supir restore box-of-photos/ -o restored/ --upscale 2
 //	supir plan old.jpg --upscale 4
+//	supir convert --type q8_0 -o model.gguf
+//	supir inspect model.gguf
 //	supir doctor
 //
 // `supir help` and `supir help COMMAND` tell the rest.

@@ -57,7 +57,8 @@ type GGUFWriter struct {
 // in this order. Metadata are strings, bools, int64s, float64s or slices of one
 // of these. Then the tensors' bytes follow by Write.
 func NewGGUFWriter(w io.Writer, metadata map[string]any, tensors []GGUFTensor) (*GGUFWriter, error) {
-	metadata = maps.Clone(metadata)
+	values := map[string]any{}
+	maps.Copy(values, metadata)
 	var infos []byte
 	offset := int64(0)
 	for i := range tensors {
@@ -70,7 +71,7 @@ func NewGGUFWriter(w io.Writer, metadata map[string]any, tensors []GGUFTensor) (
 		case !ok || len(shape) > maxDims || len(t.Name) > maxName:
 			return nil, fmt.Errorf("%.80s: GGUF files hold no %v of %d dimensions", t.Name, t.DType, len(shape))
 		case flattened:
-			metadata[OriginalShape+t.Name] = int64s(t.Shape)
+			values[OriginalShape+t.Name] = int64s(t.Shape)
 		}
 		infos = appendText(infos, t.Name)
 		infos = binary.LittleEndian.AppendUint32(infos, uint32(len(shape)))
@@ -83,10 +84,10 @@ func NewGGUFWriter(w io.Writer, metadata map[string]any, tensors []GGUFTensor) (
 	}
 	header := append([]byte("GGUF"), 3, 0, 0, 0)
 	header = binary.LittleEndian.AppendUint64(header, uint64(len(tensors)))
-	header = binary.LittleEndian.AppendUint64(header, uint64(len(metadata)))
-	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+	header = binary.LittleEndian.AppendUint64(header, uint64(len(values)))
+	for _, key := range slices.Sorted(maps.Keys(values)) {
 		var err error
-		if header, err = appendValue(appendText(header, key), metadata[key]); err != nil {
+		if header, err = appendValue(appendText(header, key), values[key]); err != nil {
 			return nil, fmt.Errorf("metadata %s: %w", key, err)
 		}
 	}

@@ -68,7 +68,9 @@ func TestGGUFWriterRefuses(t *testing.T) {
 		_, err := weights.NewGGUFWriter(&file, nil, []weights.GGUFTensor{x})
 		assert.ErrorContains(t, err, "x", name)
 	}
-	_, err := weights.NewGGUFWriter(&file, map[string]any{"key": 1i}, nil)
+	_, err := weights.NewGGUFWriter(&bytes.Buffer{}, nil, []weights.GGUFTensor{{Name: "kernel", DType: weights.Q4_K, Shape: []int{2, 256, 3, 3}}})
+	assert.NoError(t, err, "a shape to be noted without other metadata")
+	_, err = weights.NewGGUFWriter(&file, map[string]any{"key": 1i}, nil)
 	assert.ErrorContains(t, err, "key")
 	assert.Zero(t, file.Len(), "something was written all the same")
 
