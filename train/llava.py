@@ -108,7 +108,8 @@ def pictures(a):
             return stage1.clean(np.stack([
                 shrink(degrade.degrade(np.random.default_rng((a.seed, n, k)), full[k])) for k in range(i, j)]))
 
-        x = cache(a.run / a.name / f"{f}_cleaned.npy", len(full), min(a.cleaned, len(full)), first_stage)
+        count = min(len(full), a.cleaned[n % len(a.cleaned)])
+        x = cache(a.run / a.name / f"{f}_cleaned.npy", len(full), count, first_stage)
         keep(cleaned, f + "_cleaned", x, captions)
     return clean, cleaned, watched
 
@@ -152,7 +153,8 @@ def score(said, true):
 def main(argv=None):
     ap = common.arguments("llava", minutes=60, lr=2e-3, batch=48)
     ap.add_argument("--folders", nargs="+", default=["scenes", "close"], help="scenes to learn from, in RUN")
-    ap.add_argument("--cleaned", type=int, default=1200, help="of each folder, degraded and cleaned")
+    ap.add_argument("--cleaned", type=int, nargs="+", default=[1200],
+                    help="how many are degraded and cleaned, of each folder or of all alike")
     ap.add_argument("--exported", type=Path, help="folder of exported weights whose first stage cleans; or RUN's:")
     ap.add_argument("--vae", default="vae_final.pt")
     ap.add_argument("--robust", default="robust.pt")
