@@ -20,7 +20,7 @@ from .models.llava import LLaVA
 from .models.vae import VAE
 
 CACHE = 128  # side of the pictures kept; the tower sees crops of them
-HELD = 48  # scenes of each folder that are watched, never learned from
+HELD = 48  # scenes of each folder that are watched, never learned from; at most a quarter of it
 PROMPT = "USER: <image>\nDescribe this image. ASSISTANT:"
 VICUNA = ("A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, "
           "detailed, and polite answers to the human's questions. USER: \nDescribe this image and its style in a very "
@@ -93,9 +93,10 @@ def pictures(a):
     clean, cleaned, watched, stage1 = [], [], {}, None
 
     def keep(list_, name, x, captions):
-        list_.append((x[HELD:], captions[HELD:]))
-        if len(x) >= HELD:
-            watched[name] = np.array(x[:HELD]), captions[:HELD]
+        held = min(HELD, len(captions) // 4)
+        list_.append((x[held:], captions[held:]))
+        if len(x) >= held:
+            watched[name] = np.array(x[:held]), captions[:held]
 
     for f, full, captions in folders:
         x = cache(a.run / a.name / f"{f}_clean.npy", len(full), len(full),

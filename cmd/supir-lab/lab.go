@@ -83,6 +83,9 @@ func runLab(ctx context.Context, f *flags, log io.Writer, name string) (err erro
 			return err
 		}
 	}
+	if len(left) == 1 && left[0].cases(l) == 0 {
+		return usagef("%s has nothing to do: it wants photographs with a caption beside them, in NAME.txt, and a model with a captioner", left[0].about().name)
+	}
 	if err := os.MkdirAll(f.out, 0o777); err != nil {
 		return err
 	}
@@ -149,6 +152,9 @@ func (l *lab) runAll(ctx context.Context, list []experiment) error {
 func (l *lab) restored(ctx context.Context, v variant, o supir.Options, low image.Image, folder, file string) (image.Image, error) {
 	o.Steps, o.Seed = l.steps, uint64(l.seed)
 	o.Device, o.Threads = l.device, l.threads
+	if o.Captioner == nil {
+		o.Captioner = supir.FixedCaption("") // not the model's own, if it has one
+	}
 	path := filepath.Join("pictures", folder, file+".png")
 	print, err := l.models.print(v)
 	if err != nil {
