@@ -109,3 +109,19 @@ def test_cache_goes_on(tmp_path):
 def test_scores():
     said, true = ["a photo of red wood circle, blue sky background"], ["a photo of red wool box, blue sky background"]
     assert llava.score(said, true) == (0.6, 0.6)
+
+
+def test_stage_resumes_and_exports(tmp_path):
+    import json
+    (tmp_path / "scenes").mkdir()
+    np.save(tmp_path / "scenes" / "scenes.npy", np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8))
+    (tmp_path / "scenes" / "captions.json").write_text(json.dumps({"0": (TEXTS[:2] * 8)}))
+    common = ["--run", str(tmp_path), "--folders", "scenes", "--cleaned", "8", "--exported", "embedded", "--batch", "4",
+              "--tower", "32", "1", "2", "32", "--text", "32", "1", "2", "32", "--threads", "1"]
+    llava.main([*common, "--iters", "1"])
+    llava.main([*common, "--iters", "2"])
+    log = [json.loads(x) for x in (tmp_path / "logs" / "llava.jsonl").read_text().splitlines()]
+    assert [x["iter"] for x in log] == [1, 2] and "scenes_cleaned_recall" in log[1]
+    export_llava.main(["--run", str(tmp_path), "--out", str(tmp_path)])
+    meta, tensors = read(tmp_path / "llava-text.gguf")
+    assert len(meta["tokenizer.ggml.tokens"]) == len(tensors["token_embd.weight"])
