@@ -121,7 +121,7 @@ func (m *Model) Caption(ctx context.Context, img image.Image, opts Options) (str
 	seen := img
 	if !set.CaptionRaw {
 		track.enter(StageClean, 1)
-		if seen, err = m.cleanForCaption(ctx, img, z); err != nil {
+		if seen, err = m.cleanForCaption(ctx, set, img, z); err != nil {
 			return "", err
 		}
 	}
@@ -133,14 +133,30 @@ func (m *Model) Caption(ctx context.Context, img image.Image, opts Options) (str
 // else needs a cleaned one, in pixels; LLaVA says itself what it needs.
 const captionSide = 512
 
+// sideFor is the short side of the picture that a captioner needs.
+func (n *networks) sideFor(c Captioner) int {
+	switch c := c.(type) {
+	case LLaVA:
+		if n.llava != nil {
+			return n.llava.Vision.Size
+		}
+	case FixedCaption, Sidecar:
+		return 1 // they don't look
+	case FirstCaption:
+		side := 1
+		for _, one := range c {
+			side = max(side, n.sideFor(one))
+		}
+		return side
+	}
+	return captionSide
+}
+
 // cleanForCaption makes a stage-1 picture for the captioner alone, no larger than
 // the one that would be worked on.
-func (m *Model) cleanForCaption(ctx context.Context, img image.Image, worked sizes) (image.Image, error) {
+func (m *Model) cleanForCaption(ctx context.Context, set *settings, img image.Image, worked sizes) (image.Image, error) {
 	n := m.networks
-	side := captionSide
-	if n.llava != nil {
-		side = n.llava.Vision.Size
-	}
+	side := n.sideFor(set.Captioner)
 	side = min(side, worked.workW, worked.workH)
 	b := img.Bounds().Size()
 	z, err := sizesFor(b.X, b.Y, &settings{Options: Options{MinSize: side, Upscale: float64(side) / float64(max(b.X, b.Y))}}, n.align())
@@ -170,7 +186,7 @@ func (m *Model) captionersView(ctx context.Context, set *settings, img, work, cl
 	case cleaned != nil:
 		return cleaned, nil
 	}
-	return m.cleanForCaption(ctx, img, z)
+	return m.cleanForCaption(ctx, set, img, z)
 }
 
 // captionParts are the windows to describe, in pixels of the picture worked on;
