@@ -98,6 +98,8 @@ func weightsHint(e *supir.WeightsError) string {
 		return "--llava takes the language model and the mmproj of LLaVA-1.5, 7B or 13B, as GGUF files; `supir convert --llava` makes one of the published folder"
 	case strings.Contains(text, "are swapped"):
 		return "use --sdxl " + e.Files.SUPIR + " --supir " + e.Files.SDXL
+	case len(e.Files.LoRAs) > 0 && strings.Contains(text, "LoRA"):
+		return "--lora takes LoRAs of SDXL, of kohya's trainers or of Diffusers"
 	case errors.Is(e, fs.ErrNotExist) && e.Files.Model != "":
 		return "--model names one file that holds all of a model, as supir convert writes it"
 	case errors.Is(e, fs.ErrNotExist):
