@@ -66,7 +66,7 @@ func (b Benchmark) Run(ctx context.Context, e *nn.Engine, threads int) (*Benchma
 	if err := r.product(ctx, e, m, b.Prompt); err != nil {
 		return nil, err
 	}
-	cache, err := e.NewCache(nn.Stored, len(m.Layers), m.cacheFeatures(), capacity(b.Prompt+b.Tokens+1))
+	cache, err := e.NewCache(nn.Stored, len(m.Layers), m.cacheHeads(), m.cacheFeatures(), capacity(b.Prompt+b.Tokens+1))
 	if err != nil {
 		return nil, err
 	}

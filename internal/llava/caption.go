@@ -120,7 +120,7 @@ func (s *Session) newWriter(ctx context.Context, o Options) (w *writer, err erro
 			return nil, err
 		}
 	}
-	w.cache, err = s.e.NewCache(s.precision, len(s.m.Text.Layers), s.m.Text.cacheFeatures(), capacity(w.prompt()+w.most))
+	w.cache, err = s.e.NewCache(s.precision, len(s.m.Text.Layers), s.m.Text.cacheHeads(), s.m.Text.cacheFeatures(), capacity(w.prompt()+w.most))
 	return w, err
 }
 
@@ -261,7 +261,7 @@ func (m *Model) Memory(e *nn.Engine, p nn.Precision, o Options) (weights, workin
 		return 0, 0, err
 	}
 	tokens := len(before) + m.Vision.Tokens() + len(after)
-	cache, err := e.DescribeCache(p, len(m.Text.Layers), m.Text.cacheFeatures(), capacity(tokens+most))
+	cache, err := e.DescribeCache(p, len(m.Text.Layers), m.Text.cacheHeads(), m.Text.cacheFeatures(), capacity(tokens+most))
 	if err != nil {
 		return 0, 0, err
 	}

@@ -113,6 +113,9 @@ func (m *Text) Width() int { return m.Embedding.Shape[1] }
 // cacheFeatures is the number of features of a key.
 func (m *Text) cacheFeatures() int { return m.Layers[0].K.Out() }
 
+// cacheHeads is the number of heads of keys.
+func (m *Text) cacheHeads() int { return m.Heads * m.Layers[0].K.Out() / m.Layers[0].Q.Out() }
+
 // Forward maps T tokens of C features, placed in a cache, to as many before the
 // last norm.
 func (m *Text) Forward(g *nn.Graph, x nn.Tokens, at *nn.Place) nn.Tokens {

@@ -13,16 +13,17 @@ import (
 type Cache struct {
 	ctx      *ggml.Context
 	buf      *ggml.Buffer
-	keys     []ggml.Tensor // of each layer, [features capacity]
+	keys     []ggml.Tensor // of each layer, [features-of-a-head capacity·heads], a head's tokens together
 	values   []ggml.Tensor // [capacity features], as the product with weights over tokens wants them
-	features int
+	heads    int
+	features int // of all heads
 	capacity int
 }
 
-// NewCache makes room for so many tokens in each layer. features are those of all
-// heads of keys. The numbers are F32, or F16 with Stored.
-func (e *Engine) NewCache(p Precision, layers, features, capacity int) (c *Cache, err error) {
-	c, err = describeCache(p, layers, features, capacity)
+// NewCache makes room for so many tokens in each layer. heads are those of keys,
+// features those of all heads. The numbers are F32, or F16 with Stored.
+func (e *Engine) NewCache(p Precision, layers, heads, features, capacity int) (c *Cache, err error) {
+	c, err = describeCache(p, layers, heads, features, capacity)
 	if err != nil {
 		return nil, err
 	}
@@ -35,8 +36,8 @@ func (e *Engine) NewCache(p Precision, layers, features, capacity int) (c *Cache
 }
 
 // DescribeCache is NewCache without memory, for programs that are measured.
-func (e *Engine) DescribeCache(p Precision, layers, features, capacity int) (*Cache, error) {
-	c, err := describeCache(p, layers, features, capacity)
+func (e *Engine) DescribeCache(p Precision, layers, heads, features, capacity int) (*Cache, error) {
+	c, err := describeCache(p, layers, heads, features, capacity)
 	if err != nil {
 		return nil, err
 	}
@@ -44,18 +45,18 @@ func (e *Engine) DescribeCache(p Precision, layers, features, capacity int) (*Ca
 	return c, nil
 }
 
-func describeCache(p Precision, layers, features, capacity int) (c *Cache, err error) {
+func describeCache(p Precision, layers, heads, features, capacity int) (c *Cache, err error) {
 	defer recovered(&err)
-	if layers <= 0 || features <= 0 || capacity <= 0 {
-		failf("a cache of %d layers, %d features, %d tokens", layers, features, capacity)
+	if layers <= 0 || heads <= 0 || features <= 0 || features%heads != 0 || capacity <= 0 {
+		failf("a cache of %d layers, %d features in %d heads, %d tokens", layers, features, heads, capacity)
 	}
 	typ := ggml.F32
 	if p == Stored {
 		typ = ggml.F16
 	}
-	c = &Cache{ctx: ggml.NewContext(2*layers + 1), features: features, capacity: capacity}
+	c = &Cache{ctx: ggml.NewContext(2*layers + 1), heads: heads, features: features, capacity: capacity}
 	for range layers {
-		c.keys = append(c.keys, c.ctx.New(typ, int64(features), int64(capacity)))
+		c.keys = append(c.keys, c.ctx.New(typ, int64(features/heads), int64(capacity*heads)))
 		c.values = append(c.values, c.ctx.New(typ, int64(capacity), int64(features)))
 	}
 	return c, nil
@@ -82,13 +83,15 @@ type Place struct {
 	tokens    int
 	window    int         // how many of the cache's tokens are looked at; 0 at the beginning
 	Positions IDs         // of the tokens
-	rows      ggml.Tensor // where a step's values go: [features]
+	keyRows   ggml.Tensor // where a step's keys go: [heads]
+	rows      ggml.Tensor // and its values: [features]
 	mask      ggml.Tensor // [window], hides what has not been written
 }
 
 // The inputs that a Place declares.
 const (
 	positionInput = "position"
+	keyRowsInput  = "rows of keys"
 	rowsInput     = "rows of values"
 	maskInput     = "window"
 )
@@ -110,6 +113,7 @@ func (g *Graph) Next(c *Cache, window int) *Place {
 	}
 	return &Place{cache: c, tokens: 1, window: window,
 		Positions: g.InputIDs(positionInput, 1, 1),
+		keyRows:   g.input(keyRowsInput, g.state.New(ggml.I32, int64(c.heads))),
 		rows:      g.input(rowsInput, g.state.New(ggml.I32, int64(c.features))),
 		mask:      g.input(maskInput, g.state.New(ggml.F32, int64(window)))}
 }
@@ -151,6 +155,9 @@ func (p *Program) SetPosition(c *Cache, position int) error {
 	for i := range rows {
 		rows[i] = int32(i*c.capacity + position)
 	}
+	if err := p.SetInts(keyRowsInput, rows[:c.heads]); err != nil {
+		return err
+	}
 	return p.SetInts(rowsInput, rows)
 }
 
@@ -158,7 +165,7 @@ func (p *Program) SetPosition(c *Cache, position int) error {
 // softmax(q·kᵀ/√d)·v of heads of d features over all tokens up to each. Where
 // keys have fewer heads than queries, neighbouring heads of queries share one.
 func (p *Place) Attention(g *Graph, layer int, q, k, v Tokens, heads int) Tokens {
-	if heads <= 0 || q.C%heads != 0 || k.C != p.cache.features || v.C != k.C || k.C%(q.C/heads) != 0 || heads%(k.C/(q.C/heads)) != 0 ||
+	if heads <= 0 || q.C%heads != 0 || k.C != p.cache.features || k.C/p.cache.heads != q.C/heads || v.C != k.C || k.C%(q.C/heads) != 0 || heads%(k.C/(q.C/heads)) != 0 ||
 		q.T != p.tokens || k.T != q.T || v.T != q.T || q.N != 1 || layer >= len(p.cache.keys) {
 		failf("attention of %v, %v, %v in %d heads", q, k, v, heads)
 	}
@@ -169,7 +176,7 @@ func (p *Place) Attention(g *Graph, layer int, q, k, v Tokens, heads int) Tokens
 	var kh, vh ggml.Tensor                                                     // [D S H'], [S D H']
 	if p.window > 0 {
 		kh, vh = p.step(g, layer, k, v)
-		kh = g.ctx.Permute(g.ctx.Reshape(kh, d, shared, int64(p.cache.capacity), 1), 0, 2, 1, 3)
+		kh = g.ctx.Reshape(kh, d, int64(p.cache.capacity), shared, 1)
 		kh = g.ctx.View(kh, [4]int64{d, int64(p.window), shared, 1}, 0)
 		vh = g.ctx.Reshape(vh, int64(p.cache.capacity), d, shared, 1)
 		vh = g.ctx.View(vh, [4]int64{int64(p.window), d, shared, 1}, 0)
@@ -197,9 +204,11 @@ func (p *Place) Attention(g *Graph, layer int, q, k, v Tokens, heads int) Tokens
 
 // keep copies keys and values to the beginning of a layer.
 func (p *Place) keep(g *Graph, layer int, k, v Tokens) {
-	t, c := int64(k.T), int64(k.C)
+	t, c, heads := int64(k.T), int64(k.C), int64(p.cache.heads)
 	keys, values := p.cache.keys[layer], p.cache.values[layer]
-	g.body.Expand(g.ctx.Cpy(k.t, g.ctx.View(keys, [4]int64{c, t, 1, 1}, 0)))
+	keys = g.ctx.Reshape(keys, c/heads, int64(p.cache.capacity), heads, 1)
+	from := g.ctx.Permute(g.ctx.Reshape(k.t, c/heads, heads, t, 1), 0, 2, 1, 3)
+	g.body.Expand(g.ctx.Cpy(from, g.ctx.View(keys, [4]int64{c / heads, t, heads, 1}, 0)))
 	g.body.Expand(g.ctx.Cpy(g.ctx.Permute(v.t, 1, 0, 2, 3), g.ctx.View(values, [4]int64{t, c, 1, 1}, 0)))
 }
 
@@ -207,7 +216,8 @@ func (p *Place) keep(g *Graph, layer int, k, v Tokens) {
 // then is.
 func (p *Place) step(g *Graph, layer int, k, v Tokens) (keys, values ggml.Tensor) {
 	keys, values = p.cache.keys[layer], p.cache.values[layer]
-	keys = g.ctx.SetRows(keys, k.t, p.Positions.t)
+	heads := int64(p.cache.heads)
+	keys = g.ctx.SetRows(keys, g.ctx.Reshape(k.t, int64(k.C)/heads, heads, 1, 1), p.keyRows)
 	flat := g.ctx.Reshape(values, 1, values.Elements(), 1, 1)
 	flat = g.ctx.SetRows(flat, g.ctx.Reshape(v.t, 1, int64(v.C), 1, 1), p.rows)
 	return keys, g.ctx.Reshape(flat, values.NE(0), values.NE(1), 1, 1)

@@ -124,7 +124,7 @@ func TestCache(t *testing.T) {
 					refSharedHeads(arrayOf([]int{1, c.tokens, kc}, k), c.d, c.heads/c.shared),
 					refSharedHeads(arrayOf([]int{1, c.tokens, kc}, v), c.d, c.heads/c.shared), c.heads, true)
 
-				cache, err := e.NewCache(c.precision, c.layers, kc, 64)
+				cache, err := e.NewCache(c.precision, c.layers, c.shared, kc, 64)
 				require.NoError(t, err)
 				defer cache.Close()
 				params, err := e.Load(t.Context(), F32)
@@ -183,9 +183,9 @@ func TestCacheMisuse(t *testing.T) {
 	e, err := Open("cpu", 0)
 	require.NoError(t, err)
 	defer e.Close()
-	_, err = e.NewCache(F32, 1, 0, 5)
+	_, err = e.NewCache(F32, 1, 3, 8, 5)
 	assert.Error(t, err)
-	cache, err := e.NewCache(F32, 1, 8, 5)
+	cache, err := e.NewCache(F32, 1, 1, 8, 5)
 	require.NoError(t, err)
 	defer cache.Close()
 	params, err := e.Load(t.Context(), F32)
