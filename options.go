@@ -108,7 +108,8 @@ type Options struct {
 	ColorFix ColorFix
 
 	// TileSize and TileStride are the window of sampling and the distance of
-	// windows, in pixels of the latent. Defaults 128 and half of TileSize;
+	// windows, in pixels of the latent. Defaults 128, or less where that does not
+	// fit into memory (see Plan.TileSize), and half of TileSize;
 	// multiples of 8; negative TileSize: no windows.
 	TileSize, TileStride int
 

@@ -149,7 +149,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 		preview = newPreviewer(work, lq, z.workH/n.vae.Factor(), z.workW/n.vae.Factor())
 	}
 	work = nil
-	giveBack(z)
+	debug.FreeOSMemory() // of pictures that are no longer used, before more is taken
 	if set.wantsCaption() {
 		d, err := m.describe(ctx, set, seen, m.captionParts(set, z), false, track)
 		if err != nil {
@@ -187,7 +187,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 		if err != nil {
 			return nil, err
 		}
-		giveBack(z)
+		debug.FreeOSMemory()
 		restored = photo.Resize(restored, z.outW, z.outH, photo.Bicubic)
 		result.Images = append(result.Images, in.With(restored).Whole())
 		track.step(i+1, len(latents), nil)
@@ -207,15 +207,6 @@ func (m *Model) decode(ctx context.Context, latent []float32, z sizes, track *tr
 		return nil, err
 	}
 	return r, nil
-}
-
-// giveBack has Go return the memory of pictures that are no longer used to the
-// system, where they are large.
-func giveBack(z sizes) {
-	const large = 1 << 22 // pixels
-	if z.workW*z.workH >= large {
-		debug.FreeOSMemory()
-	}
 }
 
 // settle fills in and checks all that depends on options and the picture's size.

@@ -1,0 +1,5 @@
+//go:build !race
+
+package supir
+
+const raceEnabled = false
