@@ -28,8 +28,12 @@ type peakCase struct {
 	Plan              Plan
 }
 
+// peakSlack is by how much libraries' own buffers and Go's heap differ from run to
+// run, in bytes: little beside the full model, much beside this one.
+const peakSlack = 48 << 20
+
 // TestPeak compares what a plan says with the most memory that a process takes
-// in which the picture is restored: within a tenth.
+// in which the picture is restored: within a tenth and peakSlack.
 func TestPeak(t *testing.T) {
 	if memory.Peak() == 0 || raceEnabled {
 		t.Skip("the system does not tell, or the race detector takes memory too")
@@ -62,7 +66,7 @@ func TestPeak(t *testing.T) {
 			t.Logf("planned %d MiB, measured %d MiB, %d strips", c.Planned>>20, c.Measured>>20, c.Plan.Strips)
 			require.GreaterOrEqual(t, c.Plan.Strips, c.Strips)
 			require.LessOrEqual(t, c.Planned, c.Memory)
-			require.InEpsilon(t, c.Measured, c.Planned, 0.1)
+			require.InDelta(t, c.Measured, c.Planned, 0.1*float64(c.Planned)+peakSlack)
 		})
 	}
 }

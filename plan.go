@@ -109,7 +109,7 @@ const keepShare = 8
 
 // overhead is what the program, its libraries and Go's heap take beside all that
 // is counted.
-const overhead = 80 << 20
+const overhead = 90 << 20
 
 // wholeMaps is up to how much memory the VAE works on whole maps, or keeps them
 // in memory between strips, even if no other stage needs as much: neither is
