@@ -232,9 +232,9 @@ enum supir_status supir_product(const struct supir_product_desc * p, float * dst
 		return SUPIR_BAD_SHAPE;
 	}
 	if (!scratch) return SUPIR_NO_SCRATCH;
-	kernels().product({p, dst, static_cast<const char *>(rows), static_cast<const char *>(weights), bias, vector, residual,
-	                   aligned(scratch), ith, nth});
-	return SUPIR_OK;
+	const bool done = kernels().product({p, dst, static_cast<const char *>(rows), static_cast<const char *>(weights), bias, vector, residual,
+	                                     aligned(scratch), ith, nth});
+	return done ? SUPIR_OK : SUPIR_FAILED;
 }
 
 int64_t supir_attention_packed_bytes(const struct supir_attention_desc * a) { return AttentionLayout(*a).bytes + 63; }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "layout.h"
+#include "tiles.h"
 
 #include <algorithm>
 #include <cmath>
@@ -43,7 +44,7 @@ struct Kernels {
 	void (*group_norm_rows)(const GroupArgs &, const RowsArgs &, const double * stats, const float * weight, const float * bias,
 	                        const float * scale, const float * shift, float eps, bool silu);
 	void (*pack_panel)(const supir_weights &, const supir_stored &, const char * src, int64_t p, char * dst, char * scratch);
-	void (*product)(const ProductArgs &);
+	bool (*product)(const ProductArgs &); // false: oneDNN failed
 	void (*attention_pack)(const supir_attention_desc &, char * dst, const float * k, const float * v, int ith, int nth);
 	void (*attention)(const supir_attention_desc &, float * dst, const float * q, const char * packed, char * scratch, int ith, int nth);
 };
@@ -87,7 +88,7 @@ struct PackScratch {
 
 // Where a product's scratch holds what, in bytes.
 struct ProductScratch {
-	int64_t sums, columns, zeros, windows, scales, panel, rows, bytes;
+	int64_t sums, columns, zeros, windows, scales, panel, rows, tiles, copies, bytes;
 	explicit ProductScratch(const supir_product_desc & p) {
 		const WeightLayout l(p.weights);
 		sums = 0;                                          // [block_rows][64] floats
@@ -97,7 +98,10 @@ struct ProductScratch {
 		scales = windows + l.taps * block_rows * 8;        // and twice as many floats
 		panel = scales + l.taps * block_rows * 8;          // unpacked
 		rows = panel + (p.stored.row_bytes ? round_up(l.bytes, 64) : 0); // stored rows as floats
-		bytes = rows + (p.stored.row_bytes ? supir_pack_scratch(&p.weights) : 0);
+		tiles = rows + (p.stored.row_bytes ? round_up(supir_pack_scratch(&p.weights), 64) : 0); // for tiles, a tap's sums
+		copies = tiles + (use_tiles(p.weights.type) ? tile_scratch + block_rows * supir::panel * 4 : 0); // and [taps][block_rows] rows
+		const bool linear = l.taps == 1 && p.stride == 1 && !p.upsample && p.top == 0 && p.left == 0 && p.out_h == p.h && p.out_w == p.w;
+		bytes = copies + (use_tiles(p.weights.type) && !linear ? l.taps * block_rows * 4 * l.groups : 0);
 	}
 };
 

@@ -80,6 +80,11 @@ const char * supir_kernel_isa(void);
 // best again. False, and nothing changes, where the processor does not have it.
 bool supir_use_isa(const char * name);
 
+// Whether products in int8 and BF16 run on oneDNN's small kernels: 1 always, 0
+// never, -1 where the processor has AMX, as without this call. For tests and
+// comparisons, before scratch is measured. False where there are none.
+bool supir_use_onednn(int choice);
+
 // --- Rows -----------------------------------------------------------------------
 
 enum supir_type { SUPIR_F32 = 0, SUPIR_BF16 = 1, SUPIR_INT8 = 2 };

@@ -295,7 +295,7 @@ int main(int argc, char ** argv) {
 	if (argc > 1) threads = std::max(1, std::atoi(argv[1]));
 	const std::string only = argc > 2 ? argv[2] : "";
 	auto wanted = [&](const char * kind) { return only.empty() || std::string(kind).find(only) != std::string::npos; };
-	if (argc > 3 && !supir_use_isa(argv[3])) {
+	if (argc > 3 && std::string(argv[3]) == "onednn" ? !supir_use_onednn(1) : argc > 3 && !supir_use_isa(argv[3])) {
 		std::fprintf(stderr, "no instruction set %s here\n", argv[3]);
 		return 1;
 	}
