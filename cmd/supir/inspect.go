@@ -147,6 +147,9 @@ func inspectFile(name string) (fileReport, error) {
 		}
 	}
 	r.Holds = r.set.LooksLike()
+	if of, ok := r.set.Metadata("general.architecture"); ok && r.Holds == "" {
+		r.Holds = "a GGUF model of architecture " + show(of)
+	}
 	for _, key := range r.set.MetadataKeys() {
 		r.Metadata[key] = r.set.Value(key)
 	}
@@ -243,6 +246,8 @@ func (in *inspection) print(w io.Writer) error {
 		fmt.Fprintf(t, "complete: supir restore PICTURE %s\n", in.Flags)
 	case in.Misfit != "":
 		fmt.Fprintf(t, "cannot be used: %s\n", in.Misfit)
+	case len(in.Missing) == len(weights.Needed):
+		fmt.Fprintln(t, "no part of a SUPIR model")
 	case len(in.Missing) > 0:
 		fmt.Fprintf(t, "missing for a model: %s\n", strings.Join(in.Missing, ", "))
 	}
