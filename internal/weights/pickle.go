@@ -105,11 +105,14 @@ func (u *unpickler) step(op byte) error {
 		return u.number(op)
 	case 'T', 'U', 'X', 0x8c, 0x8d, 'B', 'C', 0x8e, 0x96:
 		return u.text(op)
-	case '}', ']', ')', 0x8f: // EMPTY_DICT, EMPTY_LIST, EMPTY_TUPLE, EMPTY_SET
-		return u.push(map[byte]func() any{
-			'}': func() any { return &pyDict{} }, ']': func() any { return &pyList{} },
-			')': func() any { return pyTuple{} }, 0x8f: func() any { return pyOther{} },
-		}[op]())
+	case '}': // EMPTY_DICT
+		return u.push(&pyDict{})
+	case ']': // EMPTY_LIST
+		return u.push(&pyList{})
+	case ')': // EMPTY_TUPLE
+		return u.push(pyTuple{})
+	case 0x8f: // EMPTY_SET
+		return u.push(pyOther{})
 	case 't', 'l', 'd', 0x91: // TUPLE, LIST, DICT, FROZENSET
 		return u.container(op)
 	case 0x85, 0x86, 0x87: // TUPLE1, TUPLE2, TUPLE3
