@@ -172,10 +172,15 @@ as blurry, 6 as full of texture that is not there.`,
 				v := s.mean(f.recipe, m)
 				psnr, sharp = append(psnr, v.PSNR), append(sharp, v.Sharpness)
 			}
+			// Where nothing much changes, the order of the values says nothing.
+			const decibels, share = 0.1, 1.02
+			last := len(psnr) - 1
 			a, b := rankCorrelation(psnr), rankCorrelation(sharp)
 			return []verdict{
-				{"fidelity falls as τ_r grows", a <= -0.7, fmt.Sprintf("Rank correlation of PSNR with τ_r: %.2f; from %.2f to %.2f dB.", a, psnr[0], psnr[len(psnr)-1])},
-				{"detail rises as τ_r grows", b >= 0.7, fmt.Sprintf("Rank correlation of sharpness with τ_r: %.2f; from %.2f to %.2f.", b, sharp[0], sharp[len(sharp)-1])},
+				{"fidelity falls as τ_r grows", a <= -0.7 && psnr[0]-psnr[last] >= decibels,
+					fmt.Sprintf("Rank correlation of PSNR with τ_r: %.2f; from %.2f to %.2f dB.", a, psnr[0], psnr[last])},
+				{"detail rises as τ_r grows", b >= 0.7 && sharp[last] >= share*sharp[0],
+					fmt.Sprintf("Rank correlation of sharpness with τ_r: %.2f; from %.2f to %.2f.", b, sharp[0], sharp[last])},
 			}
 		},
 	}
