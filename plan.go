@@ -25,6 +25,7 @@ type Plan struct {
 	Overhead              int64 // of the program and its libraries, in bytes
 	Peak                  int64 // estimate of the most memory the process uses at once, in bytes
 	Disk                  int64 // bytes of temporary files, in $TMPDIR
+	DiskFree              int64 // bytes free there; 0 if unknown
 	Budget                int64 // memory that may be used; 0 if unknown
 
 	held held
@@ -69,8 +70,8 @@ func (e *MemoryError) Error() string {
 }
 
 func (p *Plan) fits() error {
-	if free := memory.DiskFree(); p.Disk > free && free > 0 {
-		return &MemoryError{Plan: *p, Err: fmt.Errorf("%d MiB of temporary files are needed, the disk of %s has %d MiB free (TMPDIR names another)", p.Disk>>20, os.TempDir(), free>>20)}
+	if p.DiskFree > 0 && p.Disk > p.DiskFree {
+		return &MemoryError{Plan: *p, Err: fmt.Errorf("%d MiB of temporary files are needed, the disk of %s has %d MiB free (TMPDIR names another)", p.Disk>>20, os.TempDir(), p.DiskFree>>20)}
 	}
 	if p.Budget > 0 && p.Peak > p.Budget {
 		return &MemoryError{Plan: *p}
@@ -134,7 +135,7 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 		return nil, err
 	}
 	p := &planner{n: m.networks, engine: m.machine.engine, set: set, z: z, Plan: &Plan{Width: z.outW, Height: z.outH,
-		WorkWidth: z.workW, WorkHeight: z.workH, Steps: set.Steps, Budget: set.Memory, Overhead: overhead}}
+		WorkWidth: z.workW, WorkHeight: z.workH, Steps: set.Steps, Budget: set.Memory, Overhead: overhead, DiskFree: memory.DiskFree()}}
 	if p.Budget == 0 {
 		if p.Budget = p.engine.FreeMemory(); p.Budget == 0 { // the CPU's
 			p.Budget = memory.Available() + m.machine.loaded()

@@ -108,7 +108,9 @@ func runPlan(o *planOptions) error {
 	return nil
 }
 
-func fits(p *supir.Plan) bool { return p.Budget <= 0 || p.Peak <= p.Budget }
+func fits(p *supir.Plan) bool {
+	return (p.Budget <= 0 || p.Peak <= p.Budget) && (p.DiskFree <= 0 || p.Disk <= p.DiskFree)
+}
 
 func planJSON(w io.Writer, input string, p *supir.Plan) error {
 	type stage struct { // bytes
@@ -138,10 +140,11 @@ func planJSON(w io.Writer, input string, p *supir.Plan) error {
 		Overhead   int64   `json:"overhead"` // bytes, as all below
 		Peak       int64   `json:"peak"`
 		Disk       int64   `json:"disk"`
+		DiskFree   int64   `json:"disk_free"`
 		Budget     int64   `json:"budget"`
 		Fits       bool    `json:"fits"`
 	}{input, p.Width, p.Height, p.WorkWidth, p.WorkHeight, p.Steps, p.TileSize, p.Windows, p.Strips, stages, p.Keep,
-		p.Overhead, p.Peak, p.Disk, p.Budget, fits(p)})
+		p.Overhead, p.Peak, p.Disk, p.DiskFree, p.Budget, fits(p)})
 }
 
 func planTable(w io.Writer, input string, from image.Point, p *supir.Plan) error {
@@ -169,10 +172,13 @@ func planTable(w io.Writer, input string, from image.Point, p *supir.Plan) error
 		fmt.Fprintf(t, "  weights\tof all stages stay loaded\n")
 	}
 	if p.Disk > 0 {
-		fmt.Fprintf(t, "  temporary files\t%s\n", size(p.Disk))
+		fmt.Fprintf(t, "  temporary files\t%s of %s\n", size(p.Disk), size(p.DiskFree))
 	}
 	verdict := "fits"
-	if !fits(p) {
+	switch {
+	case p.DiskFree > 0 && p.Disk > p.DiskFree:
+		verdict = "the disk for temporary files does not suffice ($TMPDIR names another)"
+	case !fits(p):
 		verdict = "does not fit"
 	}
 	fmt.Fprintf(t, "  memory at most\t%s of %s: %s\n", size(p.Peak), size(p.Budget), verdict)
