@@ -21,14 +21,22 @@ import (
 // full size made in memory: no file is needed.
 type Benchmark struct {
 	// Part is "step" (U-Net, adaptor and connectors, once), "encode", "decode"
-	// (VAE) or "text" (both text encoders). Default step.
+	// (VAE), "text" (both text encoders), or one block of the U-Net at the size of
+	// its map in a picture of 1024×1024: "transformer1280", "transformer640",
+	// "resblock640", "resblock320". Default step.
 	Part string
 	// Shape is "sdxl", the published model's, or "small". Default sdxl.
 	Shape string
 	// Size is the side of the picture in pixels, a multiple of 64. Default 512.
 	Size int
-	// Weights is the type of the weights: f32, f16, bf16. Default f16.
+	// Weights is the type of the weights: f32, f16, bf16, q8_0, q4_k. Default f16.
 	Weights string
+	// Compute is the type of the products. Default ComputeAuto; the VAE and the
+	// text encoders compute in F32 in any case.
+	Compute Compute
+	// Stored keeps the weights in memory as they are stored, and unpacks them at
+	// every use; else they are packed as they are computed with.
+	Stored bool
 	// Prompts is how many prompts a step is for. Default 2: guidance.
 	Prompts int
 	// Runs are timed after a first one. Default 3.
@@ -55,6 +63,7 @@ type BenchmarkResult struct {
 	// in the same type, the best of several in the same process.
 	Product   float64
 	Device    string
+	Kernels   string         // instruction set of supir's own kernels; "" where ggml's compute
 	Operators []OperatorTime // by time, of one traced run
 }
 
@@ -78,42 +87,66 @@ func (r *BenchmarkResult) Median() float64 {
 // Rate is the FLOP/s of the fastest run.
 func (r *BenchmarkResult) Rate() float64 { return r.FLOP / r.Minimum() }
 
-// A timed part has its weights, its program, and its inputs.
+// A timedPart is what can be timed.
 type timedPart struct {
-	part     sdxl.Part
-	stage    func(*machine) *stage
-	networks func(*networks) []any
-	program  func(n *networks, b *Benchmark) func(g *nn.Graph)
+	random   func(s sdxl.Shape, typ weights.DType) *weights.Set
 	load     func(n *networks, r *weights.Report)
+	stage    func(m *machine) *stage
+	networks func(n *networks) []any
+	program  func(n *networks, b *Benchmark) func(g *nn.Graph)
+	exact    bool // computes in F32 in any case
+}
+
+func randomly(part sdxl.Part) func(s sdxl.Shape, typ weights.DType) *weights.Set {
+	return func(s sdxl.Shape, typ weights.DType) *weights.Set { return sdxl.Random(part, s, typ) }
 }
 
 var timedParts = map[string]timedPart{
-	"step": {sdxl.Diffusion, func(m *machine) *stage { return &m.diffusion }, func(n *networks) []any { return n.diffusion.networks() },
-		func(n *networks, b *Benchmark) func(g *nn.Graph) {
+	"step": {
+		random:   randomly(sdxl.Diffusion),
+		load:     func(n *networks, r *weights.Report) { n.diffusion.fill(n.set, r) },
+		stage:    func(m *machine) *stage { return &m.diffusion },
+		networks: func(n *networks) []any { return n.diffusion.networks() },
+		program: func(n *networks, b *Benchmark) func(g *nn.Graph) {
 			const factor = 8
 			return func(g *nn.Graph) {
 				nn.Output(g, noiseOutput, n.diffusion.forward(g, b.Size/factor, b.Size/factor, b.Prompts, textTokens, false))
 			}
 		},
-		func(n *networks, r *weights.Report) { n.diffusion.fill(n.set, r) }},
-	"encode": {sdxl.VAE, func(m *machine) *stage { return &m.robust }, func(n *networks) []any { return n.encoderNetworks(&n.vae.Robust) },
-		func(n *networks, b *Benchmark) func(g *nn.Graph) {
+	},
+	"encode": {
+		random:   randomly(sdxl.VAE),
+		load:     func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) },
+		stage:    func(m *machine) *stage { return &m.robust },
+		networks: func(n *networks) []any { return n.encoderNetworks(&n.vae.Robust) },
+		program: func(n *networks, b *Benchmark) func(g *nn.Graph) {
 			return func(g *nn.Graph) {
 				nn.Output(g, "moments", n.vae.Encode(g, &n.vae.Robust, g.InputMap("image", 3, b.Size, b.Size, 1)))
 			}
 		},
-		func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) }},
-	"decode": {sdxl.VAE, func(m *machine) *stage { return &m.decoder }, func(n *networks) []any { return n.decoderNetworks() },
-		func(n *networks, b *Benchmark) func(g *nn.Graph) {
+		exact: true,
+	},
+	"decode": {
+		random:   randomly(sdxl.VAE),
+		load:     func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) },
+		stage:    func(m *machine) *stage { return &m.decoder },
+		networks: func(n *networks) []any { return n.decoderNetworks() },
+		program: func(n *networks, b *Benchmark) func(g *nn.Graph) {
 			f := n.vae.Factor()
 			return func(g *nn.Graph) {
 				nn.Output(g, "image", n.vae.Decode(g, g.InputMap("latent", n.vae.LatentChannels(), b.Size/f, b.Size/f, 1)))
 			}
 		},
-		func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) }},
-	"text": {sdxl.Text, func(m *machine) *stage { return &m.text }, func(n *networks) []any { return []any{&n.clipL, &n.bigG} },
-		func(n *networks, b *Benchmark) func(g *nn.Graph) { return n.textProgram(b.Prompts) },
-		func(n *networks, r *weights.Report) { n.clipL.Load(n.set, r); n.bigG.Load(n.set, r) }},
+		exact: true,
+	},
+	"text": {
+		random:   randomly(sdxl.Text),
+		load:     func(n *networks, r *weights.Report) { n.clipL.Load(n.set, r); n.bigG.Load(n.set, r) },
+		stage:    func(m *machine) *stage { return &m.text },
+		networks: func(n *networks) []any { return []any{&n.clipL, &n.bigG} },
+		program:  func(n *networks, b *Benchmark) func(g *nn.Graph) { return n.textProgram(b.Prompts) },
+		exact:    true,
+	},
 }
 
 // textTokens is the length of every prompt.
@@ -124,17 +157,17 @@ func (b Benchmark) resolve() (Benchmark, weights.DType, error) {
 	b.Part, b.Shape = cmp.Or(b.Part, "step"), cmp.Or(b.Shape, "sdxl")
 	b.Size, b.Weights = cmp.Or(b.Size, 512), cmp.Or(b.Weights, "f16")
 	b.Prompts, b.Runs = cmp.Or(b.Prompts, 2), cmp.Or(b.Runs, 3)
-	types := map[string]weights.DType{"f32": weights.F32, "f16": weights.F16, "bf16": weights.BF16}
+	types := map[string]weights.DType{"f32": weights.F32, "f16": weights.F16, "bf16": weights.BF16, "q8_0": weights.Q8_0, "q4_k": weights.Q4_K}
 	typ, known := types[b.Weights]
 	switch {
-	case timedParts[b.Part].load == nil:
-		return b, typ, &OptionError{"Part", fmt.Sprintf("%q is none of %v", b.Part, slices.Sorted(maps.Keys(timedParts)))}
 	case sdxl.Shapes[b.Shape].Channels == 0:
 		return b, typ, &OptionError{"Shape", fmt.Sprintf("%q is none of %v", b.Shape, slices.Sorted(maps.Keys(sdxl.Shapes)))}
 	case b.Size < 64 || b.Size > 8192 || b.Size%64 != 0:
 		return b, typ, &OptionError{"Size", fmt.Sprintf("%d is not a multiple of 64 in [64, 8192]", b.Size)}
 	case !known:
 		return b, typ, &OptionError{"Weights", fmt.Sprintf("%q is none of %v", b.Weights, slices.Sorted(maps.Keys(types)))}
+	case b.Compute < 0 || int(b.Compute) >= len(computeNames):
+		return b, typ, &OptionError{"Compute", fmt.Sprintf("%d is no Compute", b.Compute)}
 	case b.Prompts < 1 || b.Prompts > 16:
 		return b, typ, &OptionError{"Prompts", fmt.Sprintf("%d is not in [1, 16]", b.Prompts)}
 	case b.Runs < 1 || b.Runs > 1000:
@@ -149,11 +182,11 @@ func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error)
 	if err != nil {
 		return nil, err
 	}
-	part := timedParts[b.Part]
-	n := &networks{}
-	if n.set, err = sdxl.Random(part.part, sdxl.Shapes[b.Shape], typ); err != nil {
+	part, err := partOf(b.Part)
+	if err != nil {
 		return nil, err
 	}
+	n := &networks{set: part.random(sdxl.Shapes[b.Shape], typ)}
 	var report weights.Report
 	part.load(n, &report)
 	if err := report.Err(); err != nil {
@@ -165,8 +198,15 @@ func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error)
 	if err := m.open(b.Device, b.Threads); err != nil {
 		return nil, err
 	}
-	m.hold(held{precision: nn.Stored, keep: true})
-	r := &BenchmarkResult{Benchmark: b, Device: m.engine.DeviceName()}
+	if b.Compute == ComputeAuto {
+		b.Compute = computeOf(m.engine.Fastest())
+	}
+	if part.exact {
+		b.Compute = ComputeF32
+	}
+	precision := b.Compute.precision(b.Stored)
+	r := &BenchmarkResult{Benchmark: b, Device: m.engine.DeviceName(), Kernels: m.engine.Kernels()}
+	m.hold(held{precision: precision, keep: true})
 	began := time.Now()
 	st := part.stage(m)
 	p, err := m.build(ctx, st, part.networks(n), part.program(n, &b))
@@ -176,7 +216,7 @@ func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error)
 	defer p.Close()
 	r.Load, r.Weights, r.Working = time.Since(began).Seconds(), st.params.Size(), p.Size()
 	r.FLOP, r.Once = p.FLOP()
-	if err := randomInputs(p, part.part, b.Prompts); err != nil {
+	if err := randomInputs(p, b.Prompts); err != nil {
 		return nil, err
 	}
 	for i := range b.Runs + 1 {
@@ -193,15 +233,15 @@ func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error)
 	if err := r.byOperator(ctx, m.engine, p, b.Trace); err != nil {
 		return nil, err
 	}
-	r.Product, err = m.engine.ProductRate(ctx, typ)
+	r.Product, err = m.engine.ProductRate(ctx, precision)
 	r.Peak = memory.Peak()
 	return r, err
 }
 
 // randomInputs sets every input of a program.
-func randomInputs(p *nn.Program, part sdxl.Part, prompts int) error {
+func randomInputs(p *nn.Program, prompts int) error {
 	rng := rand.New(rand.NewPCG(3, 4))
-	if part == sdxl.Text {
+	if p.InputSize("ends") > 0 { // the text encoders'
 		ids := make([]int32, textTokens*prompts)
 		for i := range ids {
 			ids[i] = int32(rng.IntN(1000))

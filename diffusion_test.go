@@ -17,8 +17,37 @@ import (
 // networkBound is golden's for a network in F32; blocks stay an order below it.
 const networkBound = 1e-10
 
+// Bounds for a network whose products are computed in fewer bits: roundings of
+// both factors add up over its layers.
+const (
+	bf16Bound = 5e-4
+	int8Bound = 1e-3
+)
+
+// A golden run's way to compute: a device, and in what precision.
+type goldenWay struct {
+	goldentest.Device
+	precision nn.Precision
+	bound     float64
+}
+
+// goldenWays are every device in F32, and the CPU in all precisions that it has
+// kernels for.
+func goldenWays(t *testing.T) map[string]goldenWay {
+	ways := map[string]goldenWay{}
+	for _, d := range goldentest.Devices(t) {
+		ways[d.Name] = goldenWay{d, nn.F32, networkBound * d.Tolerance}
+		if e := d.Open(t); e.Kernels() != "" {
+			ways[d.Name+" bf16"] = goldenWay{d, nn.BF16, bf16Bound}
+			ways[d.Name+" int8"] = goldenWay{d, nn.Int8, int8Bound}
+			ways[d.Name+" int8, weights as stored"] = goldenWay{d, nn.StoredInt8, int8Bound}
+		}
+	}
+	return ways
+}
+
 // TestGoldenDiffusion compares every block of adaptor, connectors and U-Net, and
-// the whole at three control scales, on every device.
+// the whole at three control scales, on every device and in every precision.
 func TestGoldenDiffusion(t *testing.T) {
 	golden := goldentest.Open(t, "diffusion.safetensors")
 	var d diffusion
@@ -35,10 +64,10 @@ func TestGoldenDiffusion(t *testing.T) {
 	time := make([]float32, d.UNet.ModelChannels())
 	unet.Timestep(time, float64(steps[0]))
 
-	for _, device := range goldentest.Devices(t) {
-		t.Run(device.Name, func(t *testing.T) {
-			engine := device.Open(t)
-			params, err := engine.Load(t.Context(), nn.F32, d.networks()...)
+	for name, way := range goldenWays(t) {
+		t.Run(name, func(t *testing.T) {
+			engine := way.Open(t)
+			params, err := engine.Load(t.Context(), way.precision, d.networks()...)
 			require.NoError(t, err)
 			defer params.Close()
 			run := func(scaled bool, scale float32, tap func(string) bool) *nn.Program {
@@ -63,7 +92,11 @@ func TestGoldenDiffusion(t *testing.T) {
 				if rows := len(want) / len(got); rows > 1 { // the time is embedded once for the whole batch
 					got = slices.Repeat(got, rows)
 				}
-				goldentest.Equal(t, name, got, want, networkBound*device.Tolerance)
+				most := way.bound
+				if way.precision != nn.F32 && output != noiseOutput {
+					most *= 1.5 // the worst are in the middle, whose errors the last blocks even out
+				}
+				goldentest.Equal(t, name, got, want, most)
 			}
 
 			blocks := map[string]bool{}

@@ -223,9 +223,23 @@ type machine struct {
 // held is how weights and maps are kept while a picture is worked on.
 type held struct {
 	precision nn.Precision
+	compute   Compute        // of sampling; ComputeAuto: as precision has it
+	stored    bool           // sampling's weights stay as stored, whatever it computes in
 	keep      bool           // stages stay loaded between calls
 	mapped    map[Stage]bool // weights of stages that stay in their files
 	layout    vae.Layout
+}
+
+// of is a stage's precision, with its weights left in their files if mapped.
+func (h *held) of(stage Stage, mapped bool) nn.Precision {
+	p := h.precision
+	if stage == StageSample && h.compute > ComputeF32 {
+		p = h.compute.precision(h.stored || mapped)
+	}
+	if mapped {
+		p |= nn.Mapped
+	}
+	return p
 }
 
 // vaePrecision is the VAE's whatever the others' is: its activations go beyond
@@ -249,7 +263,7 @@ func (m *machine) open(device string, threads int) (err error) {
 
 // hold says how all is kept from now on.
 func (m *machine) hold(h held) {
-	if m.precision != h.precision || m.keep && !h.keep {
+	if m.precision != h.precision || m.compute != h.compute || m.stored != h.stored || m.keep && !h.keep {
 		m.release()
 	}
 	m.held = h
@@ -265,19 +279,12 @@ func (m *machine) load(ctx context.Context, st *stage, networks []any) (err erro
 	case &m.robust, &m.encoder, &m.decoder:
 		precision = vaePrecision
 	case &m.text:
-		precision = mappedIf(precision, m.mapped[StageText])
+		precision = m.of(StageText, m.mapped[StageText])
 	case &m.diffusion:
-		precision = mappedIf(precision, m.mapped[StageSample])
+		precision = m.of(StageSample, m.mapped[StageSample])
 	}
 	st.params, err = m.engine.Load(ctx, precision, networks...)
 	return err
-}
-
-func mappedIf(p nn.Precision, mapped bool) nn.Precision {
-	if mapped {
-		p |= nn.Mapped
-	}
-	return p
 }
 
 // build loads a stage's networks, unless they are loaded, and builds a program

@@ -115,6 +115,9 @@ type Options struct {
 
 	// Precision is how weights are kept in memory. Default PrecisionAuto.
 	Precision Precision
+	// Compute is the type in which the CPU multiplies matrices while sampling.
+	// Default ComputeAuto.
+	Compute Compute
 	// Device is "auto" (default), "cpu", "gpu", or a device that `supir doctor`
 	// lists.
 	Device string
@@ -178,7 +181,54 @@ const (
 // String is the precision's name on a command line.
 func (p Precision) String() string { return nameIn(precisionNames[:], int(p)) }
 
+// A Compute is a type in which matrices are multiplied: linear layers,
+// convolutions and attention of the diffusion networks, by supir's own kernels for
+// CPUs. Text encoders and the VAE compute in 32 bits always, and so do the first
+// and the last convolution, norms, and the time's embedding.
+type Compute int
+
+// The types.
+const (
+	ComputeAuto Compute = iota // the fastest: int8 where the CPU has VNNI or AMX; F32 else, and with PrecisionF32
+	ComputeF32                 // 32-bit numbers
+	ComputeBF16                // 16-bit numbers with F32's range
+	ComputeInt8                // bytes: rows of activations quantised as they come, weights once
+)
+
+// String is the type's name on a command line.
+func (c Compute) String() string { return nameIn(computeNames[:], int(c)) }
+
+// precision is how nn keeps weights for the type, packed or as stored.
+func (c Compute) precision(stored bool) nn.Precision {
+	switch {
+	case c == ComputeInt8 && stored:
+		return nn.StoredInt8
+	case c == ComputeInt8:
+		return nn.Int8
+	case c == ComputeBF16 && stored:
+		return nn.StoredBF16
+	case c == ComputeBF16:
+		return nn.BF16
+	case stored:
+		return nn.Stored
+	}
+	return nn.F32
+}
+
+// computeOf is the type of products in one of nn's precisions.
+func computeOf(p nn.Precision) Compute {
+	switch p {
+	case nn.Int8, nn.StoredInt8:
+		return ComputeInt8
+	case nn.BF16, nn.StoredBF16:
+		return ComputeBF16
+	}
+	return ComputeF32
+}
+
 var (
+	computeNames = [...]string{ComputeAuto: "auto", ComputeF32: "f32", ComputeBF16: "bf16", ComputeInt8: "int8"}
+
 	samplerNames   = [...]string{EDM: "edm", DPMPP2M: "dpmpp2m"}
 	colorFixNames  = [...]string{Wavelet: "wavelet", AdaIN: "adain", ColorFixNone: "none"}
 	precisionNames = [...]string{PrecisionAuto: "auto", PrecisionF32: "f32", PrecisionStored: "stored"}
@@ -267,6 +317,7 @@ func (o Options) resolve(d defaults) (settings, error) {
 	oneOf("Sampler", int(o.Sampler), len(samplerNames))
 	oneOf("ColorFix", int(o.ColorFix), len(colorFixNames))
 	oneOf("Precision", int(o.Precision), len(precisionNames))
+	oneOf("Compute", int(o.Compute), len(computeNames))
 
 	distilled := o.Sampler == DPMPP2M
 	pick := func(edm, dpm float64) float64 {

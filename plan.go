@@ -14,12 +14,13 @@ import (
 // A Plan says beforehand what restoring a picture takes, and how it is fitted
 // into memory.
 type Plan struct {
-	Width, Height         int // of the result, in pixels
-	WorkWidth, WorkHeight int // of the picture while it is worked on
-	Steps                 int // of sampling, for each sample
-	TileSize              int // side of the windows of sampling, in pixels of the latent
-	Windows               int // of each step; 1 where the latent is not cut
-	Strips                int // most strips that the VAE cuts a picture's maps into; 1: none
+	Width, Height         int     // of the result, in pixels
+	WorkWidth, WorkHeight int     // of the picture while it is worked on
+	Steps                 int     // of sampling, for each sample
+	TileSize              int     // side of the windows of sampling, in pixels of the latent
+	Windows               int     // of each step; 1 where the latent is not cut
+	Strips                int     // most strips that the VAE cuts a picture's maps into; 1: none
+	Compute               Compute // of sampling: what ComputeAuto has come to
 	Stages                []StagePlan
 	Keep                  bool  // the weights of all stages stay loaded between calls
 	Overhead              int64 // of the program and its libraries, in bytes
@@ -146,6 +147,9 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 	if set.Precision == PrecisionF32 || set.Precision == PrecisionAuto && p.Keep {
 		p.held.precision = nn.F32
 	}
+	if err := p.compute(); err != nil {
+		return nil, err
+	}
 	caption, err := m.planCaption(set)
 	if err != nil {
 		return nil, err
@@ -185,7 +189,8 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 func (p *planner) addUp() {
 	var kept int64
 	if p.Keep {
-		kept = p.engine.WeightBytes(p.held.precision, append([]any{&p.n.clipL, &p.n.bigG}, p.n.diffusion.networks()...)...) +
+		kept = p.engine.WeightBytes(p.held.precision, &p.n.clipL, &p.n.bigG) +
+			p.engine.WeightBytes(p.held.of(StageSample, false), p.n.diffusion.networks()...) +
 			p.engine.WeightBytes(vaePrecision, &p.n.vae)
 	}
 	for _, s := range p.Stages {
@@ -221,10 +226,32 @@ func (p *planner) pictures(stage Stage) int64 {
 	return pixel*in + cleaned
 }
 
+// compute decides in what sampling computes, and whether its weights stay as
+// stored for that. Packed they take less memory than most files' types.
+func (p *planner) compute() error {
+	c, e := p.set.Compute, p.engine
+	switch {
+	case c == ComputeAuto && p.set.Precision == PrecisionF32:
+		c = ComputeF32
+	case c == ComputeAuto:
+		c = computeOf(e.Fastest())
+	case c != ComputeF32 && e.Kernels() == "":
+		return &OptionError{"Compute", fmt.Sprintf("%v: device %s computes with ggml's operators, which choose for themselves; take ComputeF32 or ComputeAuto", c, e.DeviceName())}
+	}
+	p.Compute, p.held.compute = c, c
+	if c > ComputeF32 {
+		networks := p.n.diffusion.networks()
+		packed, stored := e.WeightBytes(c.precision(false), networks...), e.WeightBytes(c.precision(true), networks...)
+		tight := stored < packed && p.Budget > 0 && packed > p.Budget/2
+		p.held.stored = p.set.Precision == PrecisionStored || p.set.Precision == PrecisionAuto && tight
+	}
+	return nil
+}
+
 // measure tells what a stage with one program takes; mapped weights stay in
 // their files.
 func (p *planner) measure(stage Stage, mapped bool, networks []any, f func(g *nn.Graph)) (*StagePlan, error) {
-	precision := mappedIf(p.held.precision, mapped)
+	precision := p.held.of(stage, mapped)
 	s := &StagePlan{Stage: stage, Weights: p.engine.WeightBytes(precision, networks...), Streamed: mapped, Pictures: p.pictures(stage)}
 	params, err := p.engine.Describe(precision, networks...)
 	if err != nil {

@@ -26,17 +26,21 @@ type benchOptions struct {
 	json      bool
 }
 
+// blockParts are the single blocks that can be timed.
+var blockParts = []string{"transformer1280", "transformer640", "resblock640", "resblock320"}
+
 // engineVariable is how the library is told to compute with ggml alone.
 const engineVariable = "SUPIR_ENGINE"
 
 func newBench(io streams) *cobra.Command {
 	o := &benchOptions{streams: io}
 	cmd := &cobra.Command{
-		Use:   "bench step|vae|text|caption|restore",
+		Use:   "bench step|blocks|vae|text|caption|restore",
 		Short: "Time what this machine computes with",
 		Long: `Times a part of the model: one step of sampling (U-Net, adaptor and connectors,
-both prompts), the VAE (encoder and decoder), both text encoders, LLaVA's
-language model (token by token, and on a prompt with a picture), or a whole
+both prompts), single blocks of the U-Net at the size they have at 1024×1024,
+the VAE (encoder and decoder), both text encoders, LLaVA's language model (token
+by token, and on a prompt with a picture), or a whole
 restoration by the embedded model. But for the last, the weights are random
 numbers of the published model's full size, made in memory, so no file is
 needed; the memory of that part of the model is.
@@ -48,10 +52,10 @@ says what the machine could do at best.
 		Example: `  supir bench step --size 512
   supir bench step --shape small --json
   supir bench vae --size 1024 --trace vae.json`,
-		ValidArgs: []string{"step", "vae", "text", "caption", "restore"},
+		ValidArgs: append([]string{"step", "blocks", "vae", "text", "caption", "restore"}, blockParts...),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
-				return usagef("see `supir bench --help`", "bench takes one of %s", list(cmd.ValidArgs))
+				return usagef("see `supir bench --help`", "bench takes one of %s, or a block's name", list(cmd.ValidArgs[:6]))
 			}
 			return runBench(cmd.Context(), o, args[0])
 		},
@@ -59,7 +63,9 @@ says what the machine could do at best.
 	f := cmd.Flags()
 	f.Var(text(&o.Shape, "sdxl|small", "sdxl", "small", "7b", "13b", "tiny"), "shape", "sizes of the model: the published one's, or small ones (sdxl); of captions 7b, 13b or tiny (7b)")
 	f.Var(&multipleValue{&o.Size, 64, 8192}, "size", "side of the picture in pixels, a multiple of 64 (512)")
-	f.Var(text(&o.Weights, "f32|f16|bf16", "f32", "f16", "bf16", "q8_0", "q4_k"), "weights", "type the weights are stored in (f16); of captions q4_k, q8_0 or f16 (q4_k)")
+	f.Var(text(&o.Weights, "f32|f16|bf16|q8_0|q4_k", "f32", "f16", "bf16", "q8_0", "q4_k"), "weights", "type the weights are stored in (f16); of captions q4_k, q8_0 or f16 (q4_k)")
+	f.Var(&computeValue{&o.Compute}, "type", "type that matrices are multiplied in (auto)")
+	f.BoolVar(&o.Stored, "stored", false, "keep weights as they are stored and unpack them at every use")
 	f.Var(&intValue{&o.Prompts, 1, 16}, "prompts", "prompts in a step, 1 where guidance is off (2)")
 	f.Var(&intValue{&o.Runs, 1, 1000}, "runs", "timed runs after a first one (3)")
 	f.Var(text(&o.engine, "auto|ggml", "auto", "ggml"), "engine", "ggml: without supir's own kernels (auto)")
@@ -74,10 +80,10 @@ says what the machine could do at best.
 
 // A benchReport is what `supir bench --json` prints.
 type benchReport struct {
-	CPU    string       `json:"cpu"`
-	Device string       `json:"device"`
-	Engine string       `json:"engine"`
-	Parts  []partReport `json:"parts"`
+	CPU     string       `json:"cpu"`
+	Device  string       `json:"device"`
+	Kernels string       `json:"kernels"` // instruction set of supir's own; "" where ggml's compute
+	Parts   []partReport `json:"parts"`
 }
 
 // A partReport is one timed part. Rates are in GFLOP/s.
@@ -86,6 +92,8 @@ type partReport struct {
 	Shape     string           `json:"shape,omitempty"`
 	Size      int              `json:"size,omitempty"`
 	Weights   string           `json:"weights,omitempty"`
+	Type      string           `json:"type"` // of the products
+	Stored    bool             `json:"stored"`
 	Runs      int              `json:"runs"`
 	Minimum   float64          `json:"seconds_minimum"`
 	Median    float64          `json:"seconds_median"`
@@ -131,10 +139,7 @@ func runBench(ctx context.Context, o *benchOptions, what string) (err error) {
 		}()
 		o.Trace = trace
 	}
-	report := benchReport{CPU: strings.TrimSpace(cpuid.CPU.BrandName), Engine: o.engine}
-	if report.Engine == "" {
-		report.Engine = "auto"
-	}
+	report := benchReport{CPU: strings.TrimSpace(cpuid.CPU.BrandName)}
 	if what == "caption" {
 		return benchCaption(ctx, o)
 	}
@@ -147,8 +152,11 @@ func runBench(ctx context.Context, o *benchOptions, what string) (err error) {
 		return report.print(o.streams, o.json)
 	}
 	parts := []string{what}
-	if what == "vae" {
+	switch what {
+	case "vae":
 		parts = []string{"encode", "decode"}
+	case "blocks":
+		parts = blockParts
 	}
 	for _, part := range parts {
 		o.Part = part
@@ -156,7 +164,7 @@ func runBench(ctx context.Context, o *benchOptions, what string) (err error) {
 		if err != nil {
 			return err
 		}
-		report.Device = r.Device
+		report.Device, report.Kernels = r.Device, r.Kernels
 		report.Parts = append(report.Parts, partReportOf(r))
 	}
 	return report.print(o.streams, o.json)
@@ -165,7 +173,7 @@ func runBench(ctx context.Context, o *benchOptions, what string) (err error) {
 func partReportOf(r *supir.BenchmarkResult) partReport {
 	const giga, tera = 1e9, 1e12
 	b := &r.Benchmark
-	p := partReport{Part: b.Part, Shape: b.Shape, Size: b.Size, Weights: b.Weights, Runs: len(r.Seconds),
+	p := partReport{Part: b.Part, Shape: b.Shape, Size: b.Size, Weights: b.Weights, Type: b.Compute.String(), Stored: b.Stored, Runs: len(r.Seconds),
 		Minimum: r.Minimum(), Median: r.Median(), First: r.First, Load: r.Load,
 		TFLOP: r.FLOP / tera, Once: r.Once / tera, Rate: r.Rate() / giga, Product: r.Product / giga, Ratio: r.Rate() / r.Product,
 		Held: r.Weights, Working: r.Working, Peak: r.Peak}
@@ -181,7 +189,11 @@ func (r *benchReport) print(streams streams, asJSON bool) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(r)
 	}
-	fmt.Fprintf(streams.out, "%s, %s\n", r.CPU, r.Device)
+	kernels := "ggml's operators"
+	if r.Kernels != "" {
+		kernels = "supir's kernels for " + r.Kernels
+	}
+	fmt.Fprintf(streams.out, "%s, %s, %s\n", r.CPU, r.Device, kernels)
 	for i := range r.Parts {
 		if err := r.Parts[i].print(streams.out); err != nil {
 			return err
@@ -192,7 +204,11 @@ func (r *benchReport) print(streams streams, asJSON bool) error {
 
 func (p *partReport) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\n%s, %s, %d×%d, weights %s\n", p.Part, p.Shape, p.Size, p.Size, p.Weights)
+	kept := "packed"
+	if p.Stored {
+		kept = "unpacked at every use"
+	}
+	fmt.Fprintf(w, "\n%s, %s, %d×%d, products in %s, weights %s, %s\n", p.Part, p.Shape, p.Size, p.Size, p.Type, p.Weights, kept)
 	fmt.Fprintf(t, "  time\t%.3f s at least, %.3f s in the median of %d runs; the first %.3f s, loading %.1f s\n", p.Minimum, p.Median, p.Runs, p.First, p.Load)
 	if p.TFLOP > 0 {
 		fmt.Fprintf(t, "  work\t%.3f TFLOP, and %.3f once for a prompt or picture\n", p.TFLOP, p.Once)

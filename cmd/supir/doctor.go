@@ -32,6 +32,8 @@ type cpuReport struct {
 	Cores        int      `json:"cores"`   // 0 if unknown
 	Threads      int      `json:"threads"` // that supir would use
 	Instructions []string `json:"instructions"`
+	Kernels      string   `json:"kernels"` // instruction set of supir's own; "" where ggml's compute
+	Compute      string   `json:"compute"` // what --compute auto takes
 }
 
 type memoryReport struct {
@@ -95,6 +97,10 @@ func examine() *checkup {
 	} else {
 		c.Hints = append(c.Hints, fmt.Sprintf("nothing to compute with: %v", err))
 	}
+	if e, err := nn.Open("cpu", 1); err == nil {
+		c.CPU.Kernels, c.CPU.Compute = e.Kernels(), e.Fastest().String()
+		e.Close()
+	}
 	helpers := nn.Helpers()
 	onCPU := false
 	for _, d := range nn.Devices() {
@@ -154,6 +160,11 @@ func (c *checkup) print(w io.Writer) error {
 	if len(c.CPU.Instructions) > 0 {
 		fmt.Fprintf(t, "\t%s\n", strings.Join(c.CPU.Instructions, " "))
 	}
+	kernels := "ggml's"
+	if c.CPU.Kernels != "" {
+		kernels = "supir's for " + c.CPU.Kernels
+	}
+	fmt.Fprintf(t, "kernels\t%s, sampling in %s\n", kernels, c.CPU.Compute)
 	if c.Memory.Total > 0 {
 		fmt.Fprintf(t, "memory\t%s, %s available\n", size(c.Memory.Total), size(c.Memory.Available))
 	}

@@ -217,6 +217,8 @@ func (f *optionFlags) add(cmd *cobra.Command, only ...string) {
 			func(o *supir.Options) *int { return &o.TileStride }),
 		choice("precision", "Precision", "how weights are kept in memory (auto)",
 			func(o *supir.Options) *supir.Precision { return &o.Precision }, supir.PrecisionAuto, supir.PrecisionF32, supir.PrecisionStored),
+		choice("compute", "Compute", "type that a CPU multiplies matrices in while sampling (auto: the fastest here, see supir doctor)",
+			func(o *supir.Options) *supir.Compute { return &o.Compute }, computeTypes...),
 		{name: "device", option: "Device", kind: "NAME", usage: "auto, cpu, gpu, or a device that supir doctor lists (auto)", parse: func(text string) (func(*supir.Options), error) {
 			if err := nn.CheckDevice(text); err != nil {
 				return nil, err

@@ -135,6 +135,7 @@ func planJSON(w io.Writer, input string, p *supir.Plan) error {
 		TileSize   int     `json:"tile_size"`
 		Windows    int     `json:"windows"`
 		Strips     int     `json:"strips"`
+		Compute    string  `json:"compute"` // type of sampling's products
 		Stages     []stage `json:"stages"`
 		Keep       bool    `json:"keep"`
 		Overhead   int64   `json:"overhead"` // bytes, as all below
@@ -143,7 +144,7 @@ func planJSON(w io.Writer, input string, p *supir.Plan) error {
 		DiskFree   int64   `json:"disk_free"`
 		Budget     int64   `json:"budget"`
 		Fits       bool    `json:"fits"`
-	}{input, p.Width, p.Height, p.WorkWidth, p.WorkHeight, p.Steps, p.TileSize, p.Windows, p.Strips, stages, p.Keep,
+	}{input, p.Width, p.Height, p.WorkWidth, p.WorkHeight, p.Steps, p.TileSize, p.Windows, p.Strips, p.Compute.String(), stages, p.Keep,
 		p.Overhead, p.Peak, p.Disk, p.DiskFree, p.Budget, fits(p)})
 }
 
@@ -153,7 +154,7 @@ func planTable(w io.Writer, input string, from image.Point, p *supir.Plan) error
 	fmt.Fprintf(t, "  picture\t%d×%d\n", from.X, from.Y)
 	fmt.Fprintf(t, "  worked on at\t%d×%d\n", p.WorkWidth, p.WorkHeight)
 	fmt.Fprintf(t, "  result\t%d×%d\n", p.Width, p.Height)
-	fmt.Fprintf(t, "  sampling\t%d steps of %d windows\n", p.Steps, p.Windows)
+	fmt.Fprintf(t, "  sampling\t%d steps of %d windows, products in %v\n", p.Steps, p.Windows, p.Compute)
 	if p.Strips > 1 {
 		fmt.Fprintf(t, "  VAE\tin up to %d strips\n", p.Strips)
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"supir"
 )
 
 // A textValue is a flag for a text: see text.
@@ -90,6 +92,28 @@ func (v *multipleValue) Set(s string) error {
 	*v.target = i
 	return nil
 }
+
+// A computeValue is a flag for a type of products.
+type computeValue struct{ target *supir.Compute }
+
+// String is the type's name; part of pflag.Value.
+func (v *computeValue) String() string { return "" }
+
+// Type names the value in help; part of pflag.Value.
+func (v *computeValue) Type() string { return "auto|f32|bf16|int8" }
+
+// Set takes a value; part of pflag.Value.
+func (v *computeValue) Set(s string) error {
+	for _, c := range computeTypes {
+		if strings.EqualFold(s, c.String()) {
+			*v.target = c
+			return nil
+		}
+	}
+	return errors.New("must be auto, f32, bf16 or int8")
+}
+
+var computeTypes = []supir.Compute{supir.ComputeAuto, supir.ComputeF32, supir.ComputeBF16, supir.ComputeInt8}
 
 // show is a file's name for people: as it is, unless it would disturb a
 // terminal.

@@ -23,15 +23,15 @@ type native struct {
 // the faster ones: they read weights once and unpack nothing.
 const fewRows = 8
 
-// fewChannels is below how many channels, in or out, products stay in F32: the
-// first and the last convolution, whose errors nothing behind them would even out
-// and which cost nothing.
-const fewChannels = 16
+// fewChannels is up to how many channels, in or out, products stay in F32: the
+// first and the last convolution, and layers of small models. The errors of few
+// products in a sum don't even out, and such layers cost little.
+const fewChannels = 32
 
 // rowsFor is how the rows of a product of so many channels lie in memory.
 func (p *native) rowsFor(precision Precision, in, out int) csrc.Rows {
 	r := csrc.Rows{Type: precision.products()}
-	if in < fewChannels || out < fewChannels {
+	if in <= fewChannels || out <= fewChannels {
 		r.Type = csrc.F32
 	}
 	r.Rotate = p.rotate && r.Type == csrc.Int8

@@ -129,7 +129,7 @@ func ne(shape []int) []int64 {
 // biases) are F32 always. Blocks of a quantised type lie within a row there, all
 // that makes one output; where the file's do not, the weight is F16.
 func placedType(t *weights.Tensor, p Precision) ggml.Type {
-	if p == F32 || len(t.Shape) < 2 {
+	if !p.stored() || len(t.Shape) < 2 {
 		return ggml.F32
 	}
 	typ := storedType(t)

@@ -26,12 +26,18 @@ const (
 	Mapped Precision = 1 << 8
 )
 
+// String names the type of the products.
+func (p Precision) String() string { return p.products().String() }
+
 // stored says whether matrices are kept as the file holds them.
-func (p Precision) stored() bool { return p == Stored || p == StoredBF16 || p == StoredInt8 }
+func (p Precision) stored() bool {
+	p &^= Mapped
+	return p == Stored || p == StoredBF16 || p == StoredInt8
+}
 
 // products is the type of products by our own kernels.
 func (p Precision) products() csrc.Type {
-	switch p {
+	switch p &^ Mapped {
 	case BF16, StoredBF16:
 		return csrc.BF16
 	case Int8, StoredInt8:

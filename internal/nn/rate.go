@@ -10,9 +10,9 @@ import (
 )
 
 // ProductRate is the best rate, in FLOP/s, at which the engine multiplies large
-// matrices of random numbers, the second factor stored in a type: what the
-// speed of whole networks is compared with.
-func (e *Engine) ProductRate(ctx context.Context, typ weights.DType) (float64, error) {
+// matrices of random numbers, the second factor kept in a precision, from F16:
+// what the speed of whole networks is compared with.
+func (e *Engine) ProductRate(ctx context.Context, precision Precision) (float64, error) {
 	const tokens, features = 2048, 1280
 	const least, most, enough = 3, 20, time.Second // runs, runs, together
 	r := rand.New(rand.NewPCG(5, 6))
@@ -23,11 +23,11 @@ func (e *Engine) ProductRate(ctx context.Context, typ weights.DType) (float64, e
 		}
 		return x
 	}
-	w := weights.FromFloat32("product", typ, []int{features, features}, numbers(features*features, 1/math.Sqrt(features)))
+	w := weights.FromFloat32("product", weights.F16, []int{features, features}, numbers(features*features, 1/math.Sqrt(features)))
 	net := struct {
-		Product Linear `key:"."`
+		Product Linear `key:"product"`
 	}{Linear{Weight: w}}
-	params, err := e.Load(ctx, Stored, &net)
+	params, err := e.Load(ctx, precision, &net)
 	if err != nil {
 		return 0, err
 	}

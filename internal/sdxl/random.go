@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 
+	"supir/internal/ggml"
 	"supir/internal/weights"
 )
 
@@ -23,7 +24,25 @@ const (
 // Random makes a part's tensors from normally distributed numbers, of which no
 // two neighbours are alike; matrices of the type asked for, vectors in F32.
 // Tensors share memory: all together take a few hundred MB at most.
-func Random(part Part, s Shape, typ weights.DType) (*weights.Set, error) {
+func Random(part Part, s Shape, typ weights.DType) *weights.Set {
+	return random(typ, func(w writer) { w.part(part, s) })
+}
+
+// BlockPrefix is where the tensors of a single block are.
+const BlockPrefix = "block"
+
+// RandomTransformer makes one layer of a transformer.
+func RandomTransformer(channels, context int, typ weights.DType) *weights.Set {
+	return random(typ, func(w writer) { w.transformerBlock(BlockPrefix, channels, context) })
+}
+
+// RandomResBlock makes a residual block with as many channels out as in.
+func RandomResBlock(channels, emb int, typ weights.DType) *weights.Set {
+	return random(typ, func(w writer) { w.resBlock(BlockPrefix, channels, channels, emb) })
+}
+
+// random makes the tensors that write adds.
+func random(typ weights.DType, write func(w writer)) *weights.Set {
 	const file = "random numbers"
 	r := &pool{typ: typ, blocks: map[string][]byte{}, most: map[string]int{}, grown: map[string]bool{}}
 	var list []*weights.Tensor
@@ -31,18 +50,27 @@ func Random(part Part, s Shape, typ weights.DType) (*weights.Set, error) {
 	w := writer{add: func(name string, k kind, shape ...int) {
 		t := &weights.Tensor{Name: name, DType: weights.F32, Shape: shape, File: file}
 		if len(shape) > 1 {
-			t.DType = typ
+			t.DType = storable(typ, t.Elements()/shape[0])
 		}
 		list = append(list, t)
 		scales = append(scales, r.want(t, k))
 	}}
-	w.part(part, s)
+	write(w)
 	for i, t := range list {
-		if err := r.give(t, scales[i]); err != nil {
-			return nil, err
+		r.give(t, scales[i])
+	}
+	return weights.Assemble(file, list)
+}
+
+// storable is the type, or what takes its place where rows of so many elements
+// are not whole blocks of it.
+func storable(typ weights.DType, row int) weights.DType {
+	for _, t := range []weights.DType{typ, weights.Q8_0} {
+		if block, _ := t.Block(); row%block == 0 {
+			return t
 		}
 	}
-	return weights.Assemble(file, list), nil
+	return weights.F16
 }
 
 // part writes the part's tensors.
@@ -107,16 +135,19 @@ func (p *pool) values(typ weights.DType, centre, shift int) []byte {
 	for i, v := range p.base {
 		x[i] = float32(float64(centre) + math.Ldexp(v, -shift))
 	}
+	if number, ok := typ.GGML(); ok && typ.Quantised() {
+		quantised, _ := ggml.TypeOf(number)
+		data := make([]byte, quantised.RowSize(pattern))
+		ggml.Quantize(quantised, data, x, pattern)
+		return data
+	}
 	return weights.FromFloat32("pattern", typ, []int{pattern}, x).Data
 }
 
 // give sets a tensor's data to the start of its scale's memory, which it makes
 // long enough first.
-func (p *pool) give(t *weights.Tensor, name string) error {
+func (p *pool) give(t *weights.Tensor, name string) {
 	block := p.blocks[name]
-	if block == nil {
-		return fmt.Errorf("sdxl: tensors of type %v cannot be made", t.DType)
-	}
 	n := (p.most[name] + pattern - 1) / pattern
 	if n > 1 && !p.grown[name] {
 		block = bytes.Repeat(block, n)
@@ -124,5 +155,4 @@ func (p *pool) give(t *weights.Tensor, name string) error {
 	}
 	p.grown[name] = true
 	t.Data = block[:t.Elements()*(len(block)/n)/pattern]
-	return nil
 }

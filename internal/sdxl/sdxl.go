@@ -84,16 +84,19 @@ func (w writer) transformer(p string, c, depth, context int) {
 	w.norm(p+".norm", c)
 	w.linear(p+".proj_in", c, c)
 	for i := range depth {
-		b := fmt.Sprintf("%s.transformer_blocks.%d", p, i)
-		w.norm(b+".norm1", c)
-		w.attention(b+".attn1", c, c)
-		w.norm(b+".norm2", c)
-		w.attention(b+".attn2", c, context)
-		w.norm(b+".norm3", c)
-		w.linear(b+".ff.net.0.proj", 8*c, c)
-		w.linear(b+".ff.net.2", c, 4*c)
+		w.transformerBlock(fmt.Sprintf("%s.transformer_blocks.%d", p, i), c, context)
 	}
 	w.linear(p+".proj_out", c, c)
+}
+
+func (w writer) transformerBlock(p string, c, context int) {
+	w.norm(p+".norm1", c)
+	w.attention(p+".attn1", c, c)
+	w.norm(p+".norm2", c)
+	w.attention(p+".attn2", c, context)
+	w.norm(p+".norm3", c)
+	w.linear(p+".ff.net.0.proj", 8*c, c)
+	w.linear(p+".ff.net.2", c, 4*c)
 }
 
 // encoder is the first half of the U-Net with its middle; it returns the
