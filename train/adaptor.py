@@ -49,6 +49,7 @@ def main(argv=None):
     stage = common.Stage(a, {"adaptor": adaptor, "connectors": connectors})
     stage.extra.setdefault("hidden", a.hidden)
     stage.extra.setdefault("connector", a.connector)
+    balance = common.Balance(stage.extra)
     held = 16
 
     def sample(size, count):
@@ -84,8 +85,8 @@ def main(argv=None):
 
     def step():
         x, l, t, eps, c = sample(*prior.crop_size(stage.progress(), a.batch))
-        loss = F.mse_loss(predict(x, l, t, c), eps)
-        return loss, {"loss": loss.detach()}
+        each = (predict(x, l, t, c) - eps).pow(2).mean((1, 2, 3))
+        return balance(each, t), {"loss": each.mean().detach()}
 
     def evaluate():
         """eps loss by index on held-out scenes; and of the U-Net alone."""

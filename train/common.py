@@ -90,6 +90,24 @@ class Average:
             s.copy_(t)
 
 
+class Balance:
+    """Lets every noise level count alike: divides a sample's squared error by what is usual at its index.
+
+    Of eps at high noise next to nothing is unknown (1 % and less), so that plain means leave no gradient where the
+    picture as a whole is decided, and with it all that a caption tells.
+    """
+
+    def __init__(self, extra, buckets=20):
+        self.usual = extra.setdefault("balance", torch.ones(buckets))
+
+    def __call__(self, each, t):
+        """each (N,) squared errors, t (N,) indices below 1000 -> their balanced mean"""
+        b = (t.cpu() * len(self.usual)) // 1000
+        for i, e in zip(b.tolist(), each.detach().float().cpu()):
+            self.usual[i].lerp_(e, 0.02 if self.usual[i] < 1 else 0.5)
+        return (each / self.usual[b].to(each)).mean()
+
+
 class Stage:
     """A training loop that can be killed at any moment and continues from its last checkpoint.
 

@@ -64,6 +64,7 @@ def main(argv=None):
     stage = common.Stage(a, {"text": text, "unet": unet})
     stage.extra.setdefault("config", config)
     stage.extra.setdefault("merges", merges)
+    balance = common.Balance(stage.extra)
     held = 16  # scenes kept for evaluation
 
     def step():
@@ -80,8 +81,8 @@ def main(argv=None):
         t = torch.randint(0, 1000, (count,))
         eps = torch.randn_like(z)
         out = unet(schedule.noised(z, eps, t), t.to(a.device), *text(*text.tokens(tok, ps, a.device)))
-        loss = F.mse_loss(out, eps)
-        return loss, {"loss": loss.detach()}
+        each = (out - eps).pow(2).mean((1, 2, 3))
+        return balance(each, t), {"loss": each.mean().detach()}
 
     def evaluate():
         """eps loss by index on held-out scenes with the true caption; and with the others' captions."""
