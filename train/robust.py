@@ -2,8 +2,9 @@
 
     python -m train.robust --run RUN --minutes 15 --bf16
 
-The first three quarters of the budget compare latents, E_dr(LQ) with E(GT), each channel weighted by what it does
-to the decoded picture: a third of the cost of an iteration through the decoder. The rest compares pictures.
+The first quarter of the budget compares latents, E_dr(LQ) with E(GT), each channel weighted by what it does to the
+decoded picture: a third of the cost of an iteration through the decoder. The rest compares pictures, and how strong
+their edges are.
 
 All distances are squared, as printed: an absolute one takes the median, which for a texture that may or may not be
 there is flat. The printed loss ||D(E_dr(LQ)) - D(E_dr(GT))||^2 compares two outputs of the trained encoder and is zero for a
@@ -97,8 +98,8 @@ def main(argv=None):
     ap.add_argument("--vae", default="vae_final.pt")
     ap.add_argument("--deep", type=int, default=6, help="blocks more than the plain encoder has, at the smallest size")
     ap.add_argument("--init", type=Path, help="checkpoint of this stage, or folder of exported weights, to start from")
-    ap.add_argument("--latent", type=float, default=0.75, help="part of the budget that compares latents")
-    ap.add_argument("--edges", type=float, default=0.1, help="weight of the edges' likeness")
+    ap.add_argument("--latent", type=float, default=0.25, help="part of the budget that compares latents")
+    ap.add_argument("--edges", type=float, default=0.3, help="weight of the edges' likeness")
     ap.add_argument("--printed-only", action="store_true")
     a = ap.parse_args(argv)
     pictures, _ = scenes.load(a.run / "scenes")
