@@ -6,6 +6,8 @@ A space is written as U+2581; a text begins as if a space stood before it.
 import collections
 import re
 
+from .tokenizer import replace
+
 SPACE = "\u2581"
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 BOS, EOS = 1, 2
@@ -15,19 +17,6 @@ PATTERN = re.compile(rf"{SPACE}?[^\W\d_]+|{SPACE}?\d|{SPACE}?[^\w\s{SPACE}]|{SPA
 
 def spaced(text):
     return SPACE + text.replace(" ", SPACE)
-
-
-def join(word, a, b):
-    """Joins every a, b in the word, the leftmost first."""
-    out, i = [], 0
-    while i < len(word):
-        if i + 1 < len(word) and word[i] == a and word[i + 1] == b:
-            out.append(a + b)
-            i += 2
-        else:
-            out.append(word[i])
-            i += 1
-    return tuple(out)
 
 
 def learn(texts, most):
@@ -47,7 +36,7 @@ def learn(texts, most):
             joined.append(a + b)
         rest = collections.Counter()
         for w, n in words.items():
-            rest[join(w, a, b)] += n
+            rest[replace(w, a, b)] += n
         words = rest
     pieces = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)] + joined + characters
     scores = [0.0] * 259 + [-float(i) for i in range(len(joined) + len(characters))]
