@@ -2,7 +2,9 @@ package supir
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,9 +73,17 @@ func Convert(ctx context.Context, files Files, path string, o ConvertOptions) (c
 	if err != nil {
 		return nil, err
 	}
-	summaries, err := convert.Write(ctx, out, metadata, recipe.Items(n.tensors()), n.set.Release, o.Progress)
+	return write(ctx, files, out, metadata, recipe.Items(n.tensors()), n.set.Release, o.Progress)
+}
+
+// write writes and publishes a file of items, which come from files.
+func write(ctx context.Context, files Files, out *convert.File, metadata map[string]any, items []convert.Item, release func(), progress func(done, total int64)) (c *Conversion, err error) {
+	if err := out.Reserve(convert.Size(items)); err != nil {
+		return nil, err
+	}
+	summaries, err := convert.Write(ctx, out, metadata, items, release, progress)
 	if err != nil {
-		if ctx.Err() == nil {
+		if written := (*fs.PathError)(nil); ctx.Err() == nil && !errors.As(err, &written) {
 			err = &WeightsError{files, err}
 		}
 		return nil, err

@@ -23,10 +23,10 @@ func ConvertLLaVA(ctx context.Context, folder, path string, o ConvertOptions) (c
 	if err != nil {
 		return nil, &OptionError{"Type", err.Error()}
 	}
-	wrong := func(err error) error { return &WeightsError{Files{LLaVA: LLaVAFiles{Text: folder}}, err} }
+	source := Files{LLaVA: LLaVAFiles{Text: folder}}
 	h, err := llava.FromHuggingFace(folder)
 	if err != nil {
-		return nil, wrong(err)
+		return nil, &WeightsError{source, err}
 	}
 	defer func() { err = errors.Join(err, h.Set.Close()) }()
 	out, err := convert.Create(path, o.Overwrite, nil)
@@ -38,19 +38,7 @@ func ConvertLLaVA(ctx context.Context, folder, path string, o ConvertOptions) (c
 	for _, t := range h.Tensors {
 		items = append(items, llavaItem(t, typ))
 	}
-	summaries, err := convert.Write(ctx, out, h.Metadata, items, h.Set.Release, o.Progress)
-	if err != nil {
-		if ctx.Err() == nil {
-			err = wrong(err)
-		}
-		return nil, err
-	}
-	c = &Conversion{}
-	for _, s := range summaries {
-		c.Networks = append(c.Networks, convertedNetwork(s))
-	}
-	c.Size, err = out.Publish()
-	return c, err
+	return write(ctx, source, out, h.Metadata, items, h.Set.Release, o.Progress)
 }
 
 // llavaItem chooses a tensor's type.

@@ -11,6 +11,7 @@ import (
 
 	"supir/internal/clip"
 	"supir/internal/llava"
+	"supir/internal/memory"
 	"supir/internal/nn"
 	"supir/internal/unet"
 	"supir/internal/vae"
@@ -215,6 +216,7 @@ type machine struct {
 	engine  *nn.Engine
 	device  string
 	threads int
+	driver  int64 // bytes that opening the device has taken
 	held
 
 	robust, encoder, decoder, text, diffusion stage
@@ -256,7 +258,9 @@ func (m *machine) open(device string, threads int) (err error) {
 	}
 	if m.engine == nil {
 		m.device, m.threads = device, threads
+		before := memory.Resident()
 		m.engine, err = nn.Open(device, threads)
+		m.driver = max(0, memory.Resident()-before)
 	}
 	return err
 }

@@ -23,7 +23,7 @@ type Plan struct {
 	Compute               Compute // of sampling: what ComputeAuto has come to
 	Stages                []StagePlan
 	Keep                  bool  // the weights of all stages stay loaded between calls
-	Overhead              int64 // of the program and its libraries, in bytes
+	Overhead              int64 // of the process when New ended, of its libraries and Go's heap, in bytes
 	Peak                  int64 // estimate of the most memory the process uses at once, in bytes
 	Disk                  int64 // bytes of temporary files, in $TMPDIR
 	DiskFree              int64 // bytes free there; 0 if unknown
@@ -109,9 +109,12 @@ func (m *Model) Plan(size image.Point, opts Options) (*Plan, error) {
 // loaded between calls, or be widened to F32.
 const keepShare = 8
 
-// overhead is what the program, its libraries and Go's heap take beside all that
-// is counted.
-const overhead = 90 << 20
+// overhead is what computing takes beside all that is counted and what the process
+// held before: descriptions of graphs, stacks, libraries' pages, Go's heap.
+const overhead = 10 << 20
+
+// unknownBase stands for what the process held before where the system does not tell.
+const unknownBase = 40 << 20
 
 // wholeMaps is up to how much memory the VAE works on whole maps, or keeps them
 // in memory between strips, even if no other stage needs as much: neither is
@@ -136,7 +139,7 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 		return nil, err
 	}
 	p := &planner{n: m.networks, engine: m.machine.engine, set: set, z: z, Plan: &Plan{Width: z.outW, Height: z.outH,
-		WorkWidth: z.workW, WorkHeight: z.workH, Steps: set.Steps, Budget: set.Memory, Overhead: overhead, DiskFree: memory.DiskFree()}}
+		WorkWidth: z.workW, WorkHeight: z.workH, Steps: set.Steps, Budget: set.Memory, Overhead: m.base + m.machine.driver + overhead, DiskFree: memory.DiskFree(os.TempDir())}}
 	if p.Budget == 0 {
 		if p.Budget = p.engine.FreeMemory(); p.Budget == 0 { // the CPU's
 			p.Budget = memory.Available() + m.machine.loaded()

@@ -1,6 +1,7 @@
 package supir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"image"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"supir/internal/ggml"
+	"supir/internal/memory"
 	"supir/photo"
 )
 
@@ -22,6 +24,7 @@ type Model struct {
 	networks *networks           // nil when closed
 	machine  machine
 	captions captionMemory
+	base     int64 // bytes that the process held when it was made
 }
 
 // New opens the weights and checks all of them; files of the file system are
@@ -31,7 +34,7 @@ func New(files Files) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Model{turn: semaphore.NewWeighted(1), networks: n}, nil
+	return &Model{turn: semaphore.NewWeighted(1), networks: n, base: cmp.Or(memory.Resident(), unknownBase)}, nil
 }
 
 // Close waits for work under way and frees everything. It may be repeated.
@@ -174,6 +177,8 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 	if err != nil {
 		return nil, err
 	}
+
+	debug.FreeOSMemory()
 
 	// The decoder, and the colours of the cleaned picture.
 	track.enter(StageDecode, len(latents))

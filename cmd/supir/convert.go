@@ -112,6 +112,8 @@ func runConvert(ctx context.Context, o *convertOptions) error {
 		return usagef("--overwrite replaces it", "-o %v", err)
 	case errors.Is(err, convert.ErrFolder):
 		return usagef("", "-o %v", err)
+	case errors.Is(err, convert.ErrSpace):
+		return &failure{err: err, code: exitFailed, hint: "write to another disk, or take a smaller --type"}
 	case err != nil:
 		return err
 	}

@@ -185,6 +185,8 @@ func TestFile(t *testing.T) {
 
 	f, err := Create(path, false, nil)
 	require.NoError(t, err)
+	require.NoError(t, f.Reserve(1))
+	assert.ErrorIs(t, f.Reserve(1<<60), ErrSpace)
 	_, err = f.Write([]byte("half"))
 	require.NoError(t, err)
 	f.Discard()

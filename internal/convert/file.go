@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"supir/internal/memory"
 )
 
 // Suffix is that of the files written.
@@ -20,6 +22,7 @@ var (
 	ErrName    = errors.New("the name must end in " + Suffix)
 	ErrIsInput = errors.New("is one of the files to convert")
 	ErrFolder  = errors.New("cannot write in its folder")
+	ErrSpace   = errors.New("not enough room on the disk")
 )
 
 // A File is written under another name in the same folder, and gets its own when
@@ -64,8 +67,24 @@ func Create(path string, overwrite bool, protect []string) (*File, error) {
 	return f, nil
 }
 
-// Write writes the next bytes.
-func (f *File) Write(p []byte) (int, error) { return f.w.Write(p) }
+// Reserve is an error if the disk has no room for so many bytes. A file that is
+// to be replaced stays until the new one is whole.
+func (f *File) Reserve(size int64) error {
+	free := memory.DiskFree(filepath.Dir(f.path))
+	if free > 0 && size > free {
+		return fmt.Errorf("%s: %w: it will have %d MiB, %d MiB are free", f.path, ErrSpace, size>>20, free>>20)
+	}
+	return nil
+}
+
+// Write writes the next bytes. The error is an *fs.PathError.
+func (f *File) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	if err != nil {
+		err = &fs.PathError{Op: "write", Path: f.path, Err: withoutPath(err)}
+	}
+	return n, err
+}
 
 // Publish gives the file its name and tells its size.
 func (f *File) Publish() (size int64, err error) {

@@ -137,3 +137,12 @@ func (r *Recipe) Items(tensors []*weights.Tensor) []Item {
 	}
 	return items
 }
+
+// Size is the bytes that the tensors of items will take in a file.
+func Size(items []Item) (n int64) {
+	for _, item := range items {
+		t := weights.GGUFTensor{DType: item.Type, Shape: item.Tensor.Shape}
+		n += t.Size()
+	}
+	return n
+}

@@ -43,10 +43,9 @@ const chunk = 1 << 22
 // It ends early with ctx's error when ctx ends.
 func Write(ctx context.Context, w io.Writer, metadata map[string]any, items []Item, release func(), progress func(done, total int64)) ([]*Summary, error) {
 	tensors := make([]weights.GGUFTensor, len(items))
-	var done, total int64
+	done, total := int64(0), Size(items)
 	for i, item := range items {
 		tensors[i] = weights.GGUFTensor{Name: item.Tensor.Name, DType: item.Type, Shape: item.Tensor.Shape}
-		total += tensors[i].Size()
 	}
 	g, err := weights.NewGGUFWriter(w, metadata, tensors)
 	if err != nil {

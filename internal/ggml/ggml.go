@@ -41,6 +41,7 @@ func Version() string { return C.GoString(C.ggml_version()) }
 // LoadAll finds and loads the backends installed as shared modules, once; ggml
 // itself then prints nothing. Later calls return at once.
 var LoadAll = sync.OnceFunc(func() {
+	tuneMalloc()
 	C.supir_log_off()
 	C.ggml_backend_load_all()
 })

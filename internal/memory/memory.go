@@ -10,6 +10,7 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/shirou/gopsutil/v4/disk"
 	"github.com/shirou/gopsutil/v4/mem"
+	"github.com/shirou/gopsutil/v4/process"
 )
 
 // Available is the memory in bytes that this process could still take without
@@ -46,10 +47,10 @@ func inUse(current, stat string) int64 {
 	return max(0, used)
 }
 
-// DiskFree is the bytes free in the system's folder for temporary files, 0 where
-// the system does not tell.
-func DiskFree() int64 {
-	u, err := disk.Usage(os.TempDir())
+// DiskFree is the bytes free on the disk of a folder, 0 where the system does not
+// tell.
+func DiskFree(folder string) int64 {
+	u, err := disk.Usage(folder)
 	if err != nil {
 		return 0
 	}
@@ -63,6 +64,20 @@ func Total() int64 {
 		return 0
 	}
 	return int64(min(v.Total, math.MaxInt64))
+}
+
+// Resident is the memory in bytes that this process holds, pages of files that it
+// has read included; 0 where the system does not tell.
+func Resident() int64 {
+	p, err := process.NewProcess(int32(os.Getpid()))
+	if err != nil {
+		return 0
+	}
+	info, err := p.MemoryInfo()
+	if err != nil {
+		return 0
+	}
+	return int64(min(info.RSS, math.MaxInt64))
 }
 
 // Peak is the most memory in bytes that this process has held at once, 0 where

@@ -9,6 +9,10 @@ import (
 func TestMemory(t *testing.T) {
 	require.Positive(t, Available())
 	require.LessOrEqual(t, Available(), Total())
+	require.Greater(t, Resident(), int64(1<<20))
+	if Peak() > 0 {
+		require.LessOrEqual(t, Resident(), Peak())
+	}
 }
 
 func TestInUse(t *testing.T) {
