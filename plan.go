@@ -230,7 +230,8 @@ func (p *planner) pictures(stage Stage) int64 {
 }
 
 // compute decides in what sampling computes, and whether its weights stay as
-// stored for that. Packed they take less memory than most files' types.
+// stored for that, to be unpacked at every use. That is hardly slower and loads
+// sooner, but packed they take less memory than most files' types.
 func (p *planner) compute() error {
 	c, e := p.set.Compute, p.engine
 	switch {
@@ -245,8 +246,8 @@ func (p *planner) compute() error {
 	if c > ComputeF32 {
 		networks := p.n.diffusion.networks()
 		packed, stored := e.WeightBytes(c.precision(false), networks...), e.WeightBytes(c.precision(true), networks...)
-		tight := stored < packed && p.Budget > 0 && packed > p.Budget/2
-		p.held.stored = p.set.Precision == PrecisionStored || p.set.Precision == PrecisionAuto && tight
+		small, tight := stored < packed/4*3, stored < packed && p.Budget > 0 && packed > p.Budget/2
+		p.held.stored = p.set.Precision == PrecisionStored || p.set.Precision == PrecisionAuto && (small || tight)
 	}
 	return nil
 }
@@ -334,10 +335,11 @@ func (p *planner) vae(most int64) (*vaePlan, error) {
 		most = min(most, p.Budget-p.Overhead)
 	}
 	layouts := []vae.Layout{{}}
-	for _, onDisk := range []bool{false, true} {
-		for strip := int64(256 << 20); strip >= 8<<20; strip /= 2 {
-			layouts = append(layouts, vae.Layout{Map: strip, OnDisk: onDisk})
-		}
+	for strip := int64(256 << 20); strip >= 64<<20; strip /= 2 { // thin strips cost more than a disk
+		layouts = append(layouts, vae.Layout{Map: strip})
+	}
+	for strip := int64(128 << 20); strip >= 8<<20; strip /= 2 {
+		layouts = append(layouts, vae.Layout{Map: strip, OnDisk: true})
 	}
 	var best *vaePlan
 	for _, layout := range layouts {
