@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -190,10 +191,10 @@ func (n *networks) openTokenizer() (*clip.Tokenizer, error) {
 
 // readMetadata takes a model's own defaults.
 func (n *networks) readMetadata() error {
-	n.defaults = defaults{minSize: 1024, steps: 50, restoration: 4, sChurn: 5}
+	n.defaults = defaults{minSize: 1024, steps: 50, schedule: ScheduleEven, restoration: 4, sChurn: 5}
 	steps, minSize := float64(n.defaults.steps), float64(n.defaults.minSize)
 	for name, v := range map[string]*float64{"min_size": &minSize, "steps": &steps,
-		"restoration": &n.defaults.restoration, "s_churn": &n.defaults.sChurn} {
+		"restoration": &n.defaults.restoration, "fidelity.restoration": &n.defaults.faithful, "s_churn": &n.defaults.sChurn} {
 		text, ok := n.set.Metadata("supir." + name)
 		if !ok {
 			continue
@@ -205,6 +206,16 @@ func (n *networks) readMetadata() error {
 		*v = x
 	}
 	n.defaults.minSize, n.defaults.steps = max(1, int(minSize)), max(1, int(steps))
+	if n.defaults.faithful == 0 {
+		n.defaults.faithful = n.defaults.restoration
+	}
+	if name, ok := n.set.Metadata("supir.schedule"); ok {
+		i := slices.Index(scheduleNames[:], name)
+		if i < 1 {
+			return fmt.Errorf("metadata supir.schedule: %q is neither even nor karras", name)
+		}
+		n.defaults.schedule = Schedule(i)
+	}
 	return nil
 }
 

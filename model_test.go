@@ -61,3 +61,27 @@ func goldenModel(t testing.TB) *Model {
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m
 }
+
+// A model's own defaults come from its metadata; what makes no sense there is refused by name.
+func TestMetadataOfSampling(t *testing.T) {
+	of := func(name, value string) (*Model, error) {
+		files := goldenFiles(t)
+		sdxl := files.FS.(fstest.MapFS)["sdxl.safetensors"]
+		config := goldentest.Config(t)
+		sdxl.Data = withMetadata(t, sdxl.Data, map[string]string{"supir.clip_l.heads": strconv.Itoa(config.HeadsL),
+			"supir.clip_g.heads": strconv.Itoa(config.HeadsG), name: value})
+		return New(files)
+	}
+	m, err := of("supir.schedule", "karras")
+	require.NoError(t, err)
+	require.Equal(t, defaults{minSize: 1024, steps: 50, schedule: ScheduleKarras, restoration: 4, faithful: 4, sChurn: 5}, m.networks.defaults)
+	require.NoError(t, m.Close())
+	m, err = of("supir.fidelity.restoration", "0.5")
+	require.NoError(t, err)
+	require.Equal(t, []float64{4, 0.5}, []float64{m.networks.defaults.restoration, m.networks.defaults.faithful})
+	require.NoError(t, m.Close())
+	for name, value := range map[string]string{"supir.schedule": "auto", "supir.steps": "many", "supir.fidelity.restoration": "-1"} {
+		_, err = of(name, value)
+		require.ErrorContains(t, err, name)
+	}
+}

@@ -59,6 +59,9 @@ type Options struct {
 	// Steps is the number of sampling steps, range [1, 1000]. Default: the
 	// model's (50 for SDXL), 8 for DPMPP2M.
 	Steps int
+	// Schedule is how the steps' noise levels are spaced. Default: the model's
+	// (ScheduleEven for SDXL), ScheduleKarras for DPMPP2M.
+	Schedule Schedule
 	// Seed fixes all randomness, on every platform. Default 1234.
 	Seed uint64
 	// Samples is how many results are drawn, from Seed, Seed+1…. Default 1,
@@ -75,7 +78,8 @@ type Options struct {
 	ControlStart, ControlEnd float64
 	// Restoration is τ_r (Sec. 3.3): predictions are pulled to the low-quality
 	// picture by (σ/σ_T)^τ_r, so that small values keep more of it. Default: the
-	// model's (4 for SDXL) for EDM, off for DPMPP2M; range (0, 100]; negative: off.
+	// model's (4 for SDXL; another with Fidelity where the model has one) for EDM,
+	// off for DPMPP2M; range (0, 100]; negative: off.
 	Restoration float64
 	// SChurn is the share of noise added anew over all steps (EDM). Default: the
 	// model's (5 for SDXL), range [0, 1000]; negative: 0.
@@ -131,6 +135,8 @@ type Options struct {
 	Progress func(Progress)
 	// Trace, if set, is told of every stage and operator, for profiling.
 	Trace *Trace
+
+	faithful bool // of the model's defaults, those for fidelity
 }
 
 // The presets. Copy one and change it: opt := supir.Fidelity; opt.Upscale = 4.
@@ -138,7 +144,7 @@ var (
 	// Quality asks for the most detail. It is what zero Options mean.
 	Quality = Options{CFGStart: 4, CFGEnd: 7.5}
 	// Fidelity stays closest to the picture.
-	Fidelity = Options{CFGStart: 1, CFGEnd: 4}
+	Fidelity = Options{CFGStart: 1, CFGEnd: 4, faithful: true}
 	// Fast takes few steps; best with distilled (Lightning) weights.
 	Fast = Options{Sampler: DPMPP2M, Steps: 8, CFGStart: 1.5, CFGEnd: 1.5}
 )
@@ -154,6 +160,19 @@ const (
 
 // String is the sampler's name on a command line.
 func (s Sampler) String() string { return nameIn(samplerNames[:], int(s)) }
+
+// A Schedule is how the noise levels of sampling are spaced.
+type Schedule int
+
+// The schedules, of n steps.
+const (
+	ScheduleAuto   Schedule = iota // what the model and the sampler default to
+	ScheduleEven                   // even steps of the training's grid, as the released SUPIR has it
+	ScheduleKarras                 // even steps of σ^⅐: many small ones at the end (Karras et al. 2022, Eq. 5)
+)
+
+// String is the schedule's name on a command line.
+func (s Schedule) String() string { return nameIn(scheduleNames[:], int(s)) }
 
 // A ColorFix is a way to keep a picture's colours.
 type ColorFix int
@@ -230,6 +249,7 @@ var (
 	computeNames = [...]string{ComputeAuto: "auto", ComputeF32: "f32", ComputeBF16: "bf16", ComputeInt8: "int8"}
 
 	samplerNames   = [...]string{EDM: "edm", DPMPP2M: "dpmpp2m"}
+	scheduleNames  = [...]string{ScheduleAuto: "auto", ScheduleEven: "even", ScheduleKarras: "karras"}
 	colorFixNames  = [...]string{Wavelet: "wavelet", AdaIN: "adain", ColorFixNone: "none"}
 	precisionNames = [...]string{PrecisionAuto: "auto", PrecisionF32: "f32", PrecisionStored: "stored"}
 )
@@ -282,8 +302,10 @@ type settings struct {
 
 // defaults are what a model itself sets.
 type defaults struct {
-	minSize, steps      int
-	restoration, sChurn float64
+	minSize, steps        int
+	schedule              Schedule
+	restoration, faithful float64 // τ_r, and that of Fidelity
+	sChurn                float64
 }
 
 // resolve fills in the defaults and checks everything that needs no weights.
@@ -315,6 +337,7 @@ func (o Options) resolve(d defaults) (settings, error) {
 		}
 	}
 	oneOf("Sampler", int(o.Sampler), len(samplerNames))
+	oneOf("Schedule", int(o.Schedule), len(scheduleNames))
 	oneOf("ColorFix", int(o.ColorFix), len(colorFixNames))
 	oneOf("Precision", int(o.Precision), len(precisionNames))
 	oneOf("Compute", int(o.Compute), len(computeNames))
@@ -347,6 +370,14 @@ func (o Options) resolve(d defaults) (settings, error) {
 	}
 	if s.Restoration == 0 && distilled {
 		s.Restoration = -1
+	}
+	if s.Schedule == ScheduleAuto && distilled {
+		s.Schedule = ScheduleKarras
+	} else if s.Schedule == ScheduleAuto {
+		s.Schedule = d.schedule
+	}
+	if o.faithful {
+		d.restoration = d.faithful
 	}
 	if s.guided = !(s.Restoration < 0); s.guided { // NaN is refused below
 		number("Restoration", &s.Restoration, d.restoration, tiny, 100)

@@ -7,12 +7,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var sdxlDefaults = defaults{minSize: 1024, steps: 50, restoration: 4, sChurn: 5}
+var sdxlDefaults = defaults{minSize: 1024, steps: 50, schedule: ScheduleEven, restoration: 4, faithful: 4, sChurn: 5}
 
 func TestOptionsDefaults(t *testing.T) {
 	s, err := Options{}.resolve(sdxlDefaults)
 	require.NoError(t, err)
-	require.Equal(t, Options{Upscale: 1, MinSize: 1024, Steps: 50, Seed: 1234, Samples: 1, CFGStart: 4, CFGEnd: 7.5,
+	require.Equal(t, Options{Upscale: 1, MinSize: 1024, Steps: 50, Schedule: ScheduleEven, Seed: 1234, Samples: 1, CFGStart: 4, CFGEnd: 7.5,
 		ControlStart: 1, ControlEnd: 1, Restoration: 4, SChurn: 5, SNoise: 1.01, Eta: 1,
 		PositiveWords: DefaultPositive, NegativeWords: DefaultNegative, TileSize: 128, TileStride: 64}, s.Options)
 	require.True(t, s.guided)
@@ -21,7 +21,25 @@ func TestOptionsDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []float64{1.5, 1.5, 1}, []float64{s.CFGStart, s.CFGEnd, s.SNoise})
 	require.Equal(t, 8, s.Steps)
+	require.Equal(t, ScheduleKarras, s.Schedule)
 	require.False(t, s.guided)
+}
+
+// A model may want other defaults with Fidelity; what the caller sets stays.
+func TestFidelityTakesTheModelsOwn(t *testing.T) {
+	model := defaults{minSize: 256, steps: 12, schedule: ScheduleKarras, restoration: 1, faithful: 0.1}
+	tau := func(o Options) float64 {
+		s, err := o.resolve(model)
+		require.NoError(t, err)
+		require.Equal(t, ScheduleKarras, s.Schedule)
+		return s.Restoration
+	}
+	require.Equal(t, 1.0, tau(Options{}))
+	require.Equal(t, 1.0, tau(Quality))
+	require.Equal(t, 0.1, tau(Fidelity))
+	o := Fidelity
+	o.Restoration = 2
+	require.Equal(t, 2.0, tau(o))
 }
 
 func TestOptionsNegativeIsZero(t *testing.T) {
@@ -54,6 +72,7 @@ func TestOptionsRefused(t *testing.T) {
 		"SNoise":       {SNoise: -1},
 		"Eta":          {Eta: 2},
 		"Sampler":      {Sampler: 9},
+		"Schedule":     {Schedule: 3},
 		"ColorFix":     {ColorFix: -1},
 		"Precision":    {Precision: 7},
 		"TileSize":     {TileSize: 12},

@@ -117,7 +117,7 @@ func (r *goldenRun) settings() *settings {
 		s.ControlStart = r.ControlStart
 	}
 	if r.Sampler == "dpmpp_2m" {
-		s.Sampler = DPMPP2M
+		s.Sampler, s.Schedule = DPMPP2M, ScheduleKarras
 	}
 	if r.Tile != nil {
 		s.TileSize, s.TileStride = r.Tile[0], r.Tile[1]

@@ -177,7 +177,7 @@ func TestDPMPP2MKeepsTheDistribution(t *testing.T) {
 	const steps, size = 200, 1 << 14
 	g := gaussian{mean: 0.4, variance: 0.6}
 	for _, eta := range []float64{0, 0.5, 1} {
-		p := dpmpp{sampling: sampling{sigmas: karrasSigmas(steps)}, eta: eta, noise: 1}
+		p := dpmpp{sampling: sampling{sigmas: karrasSigmas(steps, samplingSigmas(steps)[steps-1])}, eta: eta, noise: 1}
 		x := make([]float32, size)
 		require.NoError(t, sampleDPMPP2M(t.Context(), x, g.denoise, newNoise(5), p))
 		m := momentsOf(x, 1, size)
@@ -223,7 +223,7 @@ func TestEDMStepByHand(t *testing.T) {
 func TestDPMPP2MStepsByHand(t *testing.T) {
 	const size, eta, sNoise = 16, 0.7, 1.01
 	g := gaussian{mean: 0.2, variance: 0.3}
-	sigmas := karrasSigmas(3)
+	sigmas := karrasSigmas(3, samplingSigmas(3)[2])
 	x := make([]float32, size)
 	p := dpmpp{sampling: sampling{sigmas: sigmas}, eta: eta, noise: sNoise}
 	require.NoError(t, sampleDPMPP2M(t.Context(), x, g.denoise, newNoise(1), p))

@@ -38,19 +38,32 @@ func samplingSigmas(n int) []float64 {
 	return sigmas
 }
 
-// karrasSigmas returns n noise levels between the ends of samplingSigmas(n), evenly spaced in σ^⅐,
-// and 0 (Karras et al. 2022, Eq. 5 with ρ = 7).
-func karrasSigmas(n int) []float64 {
+// karrasSigmas returns n noise levels from the training grid's last σ down to least, evenly spaced in
+// σ^⅐, and 0 (Karras et al. 2022, Eq. 5 with ρ = 7).
+func karrasSigmas(n int, least float64) []float64 {
 	const rho = 7
-	grid := samplingSigmas(n)
-	first, last := math.Pow(grid[0], 1./rho), math.Pow(grid[n-1], 1./rho)
+	most := trainingSigmas[trainingSteps-1]
+	first, last := math.Pow(most, 1./rho), math.Pow(least, 1./rho)
 	sigmas := make([]float64, n+1)
-	sigmas[0] = grid[0]
+	sigmas[0] = most
 	for k := 1; k < n; k++ {
 		root := first + float64((last-first)*float64(k)/float64(n-1))
 		sigmas[k] = math.Pow(root, rho)
 	}
 	return sigmas
+}
+
+// sigmas are the noise levels of the settings' schedule. Karras's go down to the training grid's
+// least σ, or with DPMPP2M, as released, to the last that ScheduleEven has.
+func (s *settings) sigmas() []float64 {
+	switch even := samplingSigmas(s.Steps); {
+	case s.Schedule != ScheduleKarras:
+		return even
+	case s.Sampler == DPMPP2M:
+		return karrasSigmas(s.Steps, even[s.Steps-1])
+	default:
+		return karrasSigmas(s.Steps, trainingSigmas[0])
+	}
 }
 
 // snap returns the step of the training grid whose σ is nearest, the lower one of two, and that σ.

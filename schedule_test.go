@@ -35,7 +35,23 @@ func TestSigmasGolden(t *testing.T) {
 
 // The reference takes root and power in float32, so that the unit counts seven times.
 func TestKarrasSigmasGolden(t *testing.T) {
-	requireSigmas(t, "sigmas_karras", karrasSigmas, 7*floatGrain)
+	requireSigmas(t, "sigmas_karras", sigmasOf(DPMPP2M, ScheduleKarras), 7*floatGrain)
+}
+
+// sigmasOf are the levels of a sampler's schedule.
+func sigmasOf(sampler Sampler, schedule Schedule) func(n int) []float64 {
+	return func(n int) []float64 {
+		s := settings{Options: Options{Sampler: sampler, Schedule: schedule, Steps: n}}
+		return s.sigmas()
+	}
+}
+
+// With EDM, Karras's levels go down to the least that the model was trained on.
+func TestKarrasSigmasOfEDM(t *testing.T) {
+	for _, n := range []int{2, 12, 50} {
+		assert.InEpsilon(t, 0.0292, sigmasOf(EDM, ScheduleKarras)(n)[n-1], 1e-2)
+		assert.Equal(t, samplingSigmas(n), sigmasOf(EDM, ScheduleEven)(n))
+	}
 }
 
 func TestSnapGolden(t *testing.T) {
@@ -55,7 +71,7 @@ func TestSigmaMaxIsTheGridsEnd(t *testing.T) {
 
 func TestSigmasDescend(t *testing.T) {
 	for n := 1; n <= trainingSteps; n++ {
-		for _, sigmas := range [][]float64{samplingSigmas(n), karrasSigmas(n)} {
+		for _, sigmas := range [][]float64{samplingSigmas(n), sigmasOf(DPMPP2M, ScheduleKarras)(n), sigmasOf(EDM, ScheduleKarras)(n)} {
 			require.Len(t, sigmas, n+1)
 			require.Equal(t, trainingSigmas[trainingSteps-1], sigmas[0])
 			for k := range n {

@@ -270,7 +270,7 @@ func (m *Model) sample(ctx context.Context, set *settings, z sizes, track *track
 	var latents [][]float32
 	for i := range set.Samples {
 		common := sampling{
-			sigmas:   samplingSigmas(set.Steps),
+			sigmas:   set.sigmas(),
 			control:  linear{set.ControlStart, set.ControlEnd},
 			guidance: restoration{centre: in.centre},
 			step: func(step int, _, denoised []float32) {
@@ -288,7 +288,6 @@ func (m *Model) sample(ctx context.Context, set *settings, z sizes, track *track
 			err = sampleEDM(ctx, x, denoise, noise, edm{sampling: common, churn: set.SChurn, noise: set.SNoise,
 				alwaysDraw: needsTiles(h, w, set.TileSize)})
 		case DPMPP2M:
-			common.sigmas = karrasSigmas(set.Steps)
 			err = sampleDPMPP2M(ctx, x, denoise, noise, dpmpp{sampling: common, eta: set.Eta, noise: set.SNoise})
 		}
 		if err != nil {

@@ -56,24 +56,38 @@ def even(each):
     return (each / (each.detach() + 1e-4).sqrt()).mean()
 
 
-def edges(y, x, c=0.005):
-    """How alike the edges of two pictures are in strength, 1 where they are the same: brightness differences along
-    both axes at three scales, compared as |a| and |b| by (2 a b + c) / (a a + b b + c), the strong ones counting more.
+def haarpsi(y, x, c=30.0, alpha=4.2):
+    """HaarPSI (Reisenhofer et al. 2018) of pictures in [-1, 1], one number for each, 1 where they are the same: how
+    alike the strengths of their edges are at two scales, those counting most that stand out at a third.
 
     Least squares alone pays for a sharp edge a little out of place more than for none, and so blurs what it is not
     sure of; this pays for an edge's strength.
     """
-    luma = torch.tensor([0.299, 0.587, 0.114], device=y.device).view(1, 3, 1, 1)
-    y, x = (y.float() * luma).sum(1, keepdim=True), (x.float() * luma).sum(1, keepdim=True)
-    total, weights = 0.0, 0.0
-    for _ in range(3):
-        for axis in (2, 3):
-            a, b = (v.diff(dim=axis).abs() for v in (y, x))
-            w = torch.maximum(a, b).detach() + 0.02
-            total = total + (w * (2 * a * b + c) / (a * a + b * b + c)).mean((1, 2, 3))
-            weights = weights + w.mean((1, 2, 3))
-        y, x = F.avg_pool2d(y, 2), F.avg_pool2d(x, 2)
-    return (total / weights).mean()
+    m = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=y.device) * 127.5
+    p, q = (F.avg_pool2d(torch.einsum("nchw,kc->nkhw", v.float(), m), 2) for v in (y, x))
+
+    def filtered(v, scale, axis):
+        """Haar's differences of 2^scale pixels along an axis of (N, C, H, W), sums along the other."""
+        n = 2 ** scale
+        k = torch.ones(n, n, device=v.device)
+        k.narrow(axis, 0, n // 2).neg_()
+        v = F.pad(v, (n // 2 - 1, n // 2, n // 2 - 1, n // 2))
+        return F.conv2d(v, k.expand(v.shape[1], 1, n, n) / n, groups=v.shape[1]).abs()
+
+    def like(a, b):
+        return (2 * a * b + c) / (a * a + b * b + c)
+
+    sims, weights = [], []
+    for axis in (0, 1):
+        a, b = ([filtered(v[:, :1], s, axis) for s in (1, 2, 3)] for v in (p, q))
+        sims.append((like(a[0], b[0]) + like(a[1], b[1])) / 2)
+        weights.append(torch.maximum(a[2], b[2]))
+    a, b = (F.avg_pool2d(F.pad(v[:, 1:], (0, 1, 0, 1)), 2, 1).abs() for v in (p, q))
+    sims.append(like(a, b).mean(1, keepdim=True))
+    weights.append((weights[0] + weights[1]) / 2)
+    sims, weights = torch.cat(sims, 1), torch.cat(weights, 1)
+    v = (weights * torch.sigmoid(alpha * sims)).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) + 1e-6)
+    return (torch.logit(v.clamp(0.5, 0.99999)) / alpha) ** 2
 
 
 def bench(folder):
@@ -99,7 +113,7 @@ def main(argv=None):
     ap.add_argument("--deep", type=int, default=6, help="blocks more than the plain encoder has, at the smallest size")
     ap.add_argument("--init", type=Path, help="checkpoint of this stage, or folder of exported weights, to start from")
     ap.add_argument("--latent", type=float, default=0.25, help="part of the budget that compares latents")
-    ap.add_argument("--edges", type=float, default=0.3, help="weight of the edges' likeness")
+    ap.add_argument("--edges", type=float, default=0.5, help="weight of HaarPSI, which pays for an edge's strength")
     ap.add_argument("--printed-only", action="store_true")
     a = ap.parse_args(argv)
     pictures, _ = scenes.load(a.run / "scenes")
@@ -132,9 +146,9 @@ def main(argv=None):
         keep = (y[count:] - gt[:clean]).pow(2).mean((1, 2, 3))
         if a.printed_only:
             return printed, {"printed": printed.detach()}
-        like = edges(y[:count], gt)
+        like = haarpsi(y[:count], gt).mean()
         loss = even(truth) + 0.1 * even(keep) + 0.5 * printed - a.edges * like
-        return loss, {"printed": printed.detach(), "truth": truth.mean().detach(), "edges": like.detach(),
+        return loss, {"printed": printed.detach(), "truth": truth.mean().detach(), "haarpsi": like.detach(),
                       "psnr": common.psnr(y[:count].detach(), gt)}
 
     def evaluate():
@@ -144,7 +158,7 @@ def main(argv=None):
             kind = k.split("_")[-1]
             for name, picture in (("", y), ("_bicubic", lq)):
                 sums.setdefault(kind + name, []).append(common.psnr(picture, gt))
-                sums.setdefault(kind + name + "_edges", []).append(float(edges(picture, gt)))
+                sums.setdefault(kind + name + "_haarpsi", []).append(float(haarpsi(picture, gt)))
         return {k: float(np.mean(v)) for k, v in sums.items()}
 
     stage.run(step, evaluate, evaluate_every=300)

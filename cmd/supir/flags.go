@@ -194,6 +194,8 @@ func (f *optionFlags) add(cmd *cobra.Command, only ...string) {
 			func(o *supir.Options) *supir.Sampler { return &o.Sampler }, supir.EDM, supir.DPMPP2M),
 		integer("steps", "Steps", zeroForbidden, 1000, 1, "sampling steps (the model's: 50 for SDXL; 8 for dpmpp2m)",
 			func(o *supir.Options) *int { return &o.Steps }),
+		choice("schedule", "Schedule", "spacing of the steps' noise levels: even in the training's steps, or most of them at the end (the model's: even for SDXL; karras for dpmpp2m)",
+			func(o *supir.Options) *supir.Schedule { return &o.Schedule }, supir.ScheduleEven, supir.ScheduleKarras),
 		number("cfg-start", "CFGStart", zeroAllowed, 100, "scale of guidance by the prompt at the first step (4; dpmpp2m 1.5)",
 			func(o *supir.Options) *float64 { return &o.CFGStart }),
 		number("cfg-end", "CFGEnd", zeroAllowed, 100, "and at the last (7.5; dpmpp2m 1.5); 1 all through takes half the time",

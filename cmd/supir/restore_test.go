@@ -91,8 +91,8 @@ func TestOptionFlags(t *testing.T) {
 		{"--control-end 0.5 --control-scale 0.8", func(o *supir.Options) { o.ControlStart, o.ControlEnd = 0.8, 0.5 }},
 		{"--positive= --negative=blur", func(o *supir.Options) { o.PositiveWords, o.NegativeWords = "-", "blur" }},
 		{"--memory 6GiB --seed 18446744073709551615", func(o *supir.Options) { o.Memory, o.Seed = 6<<30, 1<<64-1 }},
-		{"--color-fix AdaIN --sampler dpmpp2m --precision f32", func(o *supir.Options) {
-			o.ColorFix, o.Sampler, o.Precision = supir.AdaIN, supir.DPMPP2M, supir.PrecisionF32
+		{"--color-fix AdaIN --sampler dpmpp2m --precision f32 --schedule even", func(o *supir.Options) {
+			o.ColorFix, o.Sampler, o.Precision, o.Schedule = supir.AdaIN, supir.DPMPP2M, supir.PrecisionF32, supir.ScheduleEven
 		}},
 	} {
 		o := &restoreOptions{}
@@ -115,7 +115,7 @@ func TestOptionFlags(t *testing.T) {
 
 // Every option has a flag, so that errors can name it.
 func TestEveryOptionHasAFlag(t *testing.T) {
-	for _, option := range []string{"Upscale", "MinSize", "Sampler", "Steps", "Seed", "Samples", "CFGStart", "CFGEnd",
+	for _, option := range []string{"Upscale", "MinSize", "Sampler", "Steps", "Schedule", "Seed", "Samples", "CFGStart", "CFGEnd",
 		"ControlStart", "ControlEnd", "Restoration", "SChurn", "SNoise", "Eta", "Prompt", "TileCaptions",
 		"PositiveWords", "NegativeWords", "ColorFix", "TileSize", "TileStride", "Precision", "Device", "Threads", "Memory"} {
 		if flag := flagOf(option); !strings.HasPrefix(flag, "--") {
