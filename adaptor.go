@@ -1,6 +1,8 @@
 package supir
 
 import (
+	"fmt"
+
 	"supir/internal/nn"
 	"supir/internal/unet"
 	"supir/internal/weights"
@@ -14,19 +16,39 @@ type adaptor struct {
 	Hint         nn.Conv2D `key:"input_hint_block.0"` // z_LQ → channels of the first block
 }
 
-// forward returns the features X_c after each input block and after the middle,
-// for the noisy latent x (times c_in) and the low-quality latent lq, which is not
-// scaled.
-func (a *adaptor) forward(g *nn.Graph, x, lq nn.Map, c unet.Condition) []nn.Map {
-	const name = "control_model"
-	hint := nn.Once(g, lqInput, func() nn.Map { return a.Hint.Forward(g, lq) })
-	nn.Name(g, hint, "%s.input_hint_block", name)
-	features, middle := a.Encoder.Forward(g, name, x, c, func(h nn.Map) nn.Map { return nn.Add(g, h, hint) })
-	features = append(features, middle)
-	for i, f := range features {
-		nn.Name(g, f, "%s.feature.%d", name, i)
+// adaptorPart are the adaptor's features, which a step may take over from an
+// earlier one: see nn.Keep.
+const adaptorPart = "adaptor"
+
+// features are the adaptor's X_c for the noisy latent x (times c_in) and the
+// low-quality latent lq, which is not scaled: computed when they are asked for.
+type features struct {
+	*adaptor
+	x, lq nn.Map
+	c     unet.Condition
+	known map[int]nn.Map
+}
+
+// at is the feature after input block i, or after the middle, which comes last.
+func (f *features) at(g *nn.Graph, i int) nn.Map {
+	if _, ok := f.known[i]; !ok {
+		name := fmt.Sprintf("control_model.feature.%d", i)
+		f.known[i] = nn.Keep(g, adaptorPart, name, func() nn.Map { return nn.Name(g, f.forward(g, i), "%s", name) })
 	}
-	return features
+	return f.known[i]
+}
+
+func (f *features) forward(g *nn.Graph, i int) nn.Map {
+	const name = "control_model"
+	switch i {
+	case 0:
+		hint := nn.Once(g, lqInput, func() nn.Map { return f.Hint.Forward(g, f.lq) })
+		nn.Name(g, hint, "%s.input_hint_block", name)
+		return nn.Name(g, nn.Add(g, f.Block(g, name, 0, f.x, f.c), hint), "%s.input_blocks.0", name)
+	case len(f.Input):
+		return f.Last(g, name, f.at(g, i-1), f.c)
+	}
+	return f.Block(g, name, i, f.at(g, i-1), f.c)
 }
 
 // diffusion is the U-Net steered by the adaptor: what the paper calls H.
@@ -95,7 +117,7 @@ func (d *diffusion) forward(g *nn.Graph, h, w, n, tokens int, scaled bool) nn.Ma
 		v := g.InputVector(controlInput, 1, 1)
 		scale.input = &v
 	}
-	features := d.Adaptor.forward(g, x, lq, d.Adaptor.Condition(g, "control_model", time, y, context))
-	steer := &steering{connectors: &d.Connectors, features: features, scale: scale}
+	f := &features{adaptor: &d.Adaptor, x: x, lq: lq, c: d.Adaptor.Condition(g, "control_model", time, y, context), known: map[int]nn.Map{}}
+	steer := &steering{connectors: &d.Connectors, features: f, scale: scale}
 	return d.UNet.Forward(g, x, d.UNet.Condition(g, "unet", time, y, context), steer)
 }

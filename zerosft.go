@@ -165,34 +165,47 @@ func (cs *connectors) check(r *weights.Report, features, skips []int, middle int
 	}
 }
 
+// of finds the connectors of skip i, or of the middle, which comes after the
+// last: the number of its ZeroSFT, and of the ZeroCrossAttn before it, if any.
+func (cs *connectors) of(skip int) (sft, cross int) {
+	for i, m := range cs.Modules {
+		if m.SFT == nil {
+			continue
+		}
+		if skip--; skip < 0 {
+			return i, i - 1
+		}
+	}
+	panic("supir: no connector for the skip") // which check has made sure of
+}
+
 // steering steers a U-Net by an adaptor's features; it implements unet.Connectors.
 type steering struct {
 	connectors *connectors
-	features   []nn.Map // after each input block, and the middle
+	features   *features
 	scale      controlScale
-	used       int // connectors passed, from the last
-}
-
-func (s *steering) next(g *nn.Graph) (*connector, int) {
-	s.used++
-	i := len(s.connectors.Modules) - s.used
-	return &s.connectors.Modules[i], i
 }
 
 func (s *steering) Middle(g *nn.Graph, h nn.Map) nn.Map {
-	m, i := s.next(g)
-	return nn.Name(g, m.SFT.forward(g, s.features[len(s.features)-1], h, nil, s.scale), "unet.project_modules.%d", i)
+	return s.transfer(g, len(s.features.Input), h, nil)
 }
 
 func (s *steering) Skip(g *nn.Graph, skip int, h, x nn.Map) nn.Map {
-	m, i := s.next(g)
-	return nn.Name(g, m.SFT.forward(g, s.features[skip], x, &h, s.scale), "unet.project_modules.%d", i)
+	return s.transfer(g, skip, x, &h)
+}
+
+// transfer joins a feature with a skip, or the middle, and the decoder's map.
+func (s *steering) transfer(g *nn.Graph, skip int, x nn.Map, h *nn.Map) nn.Map {
+	i, _ := s.connectors.of(skip)
+	joined := s.connectors.Modules[i].SFT.forward(g, s.features.at(g, skip), x, h, s.scale)
+	return nn.Name(g, joined, "unet.project_modules.%d", i)
 }
 
 func (s *steering) Inner(g *nn.Graph, skip int, h nn.Map) nn.Map {
 	if s.connectors.zeroConvolutions() {
 		return h
 	}
-	m, i := s.next(g)
-	return nn.Name(g, m.Cross.forward(g, s.features[skip], h, s.scale), "unet.project_modules.%d", i)
+	_, i := s.connectors.of(skip)
+	attended := s.connectors.Modules[i].Cross.forward(g, s.features.at(g, skip), h, s.scale)
+	return nn.Name(g, attended, "unet.project_modules.%d", i)
 }

@@ -64,6 +64,8 @@ type Graph struct {
 	ops     []*csrc.Op
 	layers  layers
 	fusion  fusion
+	kept    *kept    // of this program or another; nil without
+	reused  []string // parts taken over from there
 
 	workspace *csrc.Workspace // scratch of ops
 }
@@ -88,6 +90,7 @@ type Program struct {
 	fills   []fill
 	ops     []*csrc.Op // freed with the program
 	layers  layers
+	kept    *kept // in the memory of this program or of the one it reuses
 
 	workspace *csrc.Workspace // of ops
 }
@@ -136,12 +139,26 @@ func (e *Engine) Build(params *Params, taps func(name string) bool, f func(g *Gr
 }
 
 // Measure is the memory in bytes that Build would take beside the weights.
-func (e *Engine) Measure(params *Params, f func(g *Graph)) (n int64, err error) {
-	p, err := e.record(params, nil, f)
+func (e *Engine) Measure(params *Params, f func(g *Graph)) (int64, error) {
+	p, n, err := e.sketch(params, f)
 	if err != nil {
 		return 0, err
 	}
-	defer p.Close()
+	p.Close()
+	return n, nil
+}
+
+// sketch records a program without memory, and tells how much it would take.
+func (e *Engine) sketch(params *Params, f func(g *Graph)) (p *Program, n int64, err error) {
+	if p, err = e.record(params, nil, f); err != nil {
+		return nil, 0, err
+	}
+	defer func() {
+		if err != nil {
+			p.Close()
+			p = nil
+		}
+	}()
 	defer recovered(&err)
 	n = e.home().AllocSize(p.state) + p.workspace.Size()
 	p.buf = ggml.Pretend(p.state)
@@ -150,7 +167,7 @@ func (e *Engine) Measure(params *Params, f func(g *Graph)) (n int64, err error) 
 			n += size
 		}
 	}
-	return n, nil
+	return p, n, nil
 }
 
 // record runs f on a new graph.
@@ -174,7 +191,7 @@ func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *G
 		}
 	}()
 	f(g)
-	p.fills, p.layers = g.fills, g.layers
+	p.fills, p.layers, p.kept = g.fills, g.layers, g.kept
 	if len(g.outputs) == 0 {
 		failf("a program without outputs")
 	}
@@ -185,7 +202,7 @@ func (e *Engine) record(params *Params, taps func(name string) bool, f func(g *G
 	for _, o := range append(slices.Collect(maps.Values(g.onces)), g.body) {
 		o.Sort(func(a, b ggml.Tensor) int { return place[a] - place[b] })
 	}
-	leaves := len(params.tensors) + g.state.Made()
+	leaves := len(params.tensors) + g.state.Made() + len(g.kept.all())
 	if p.body, err = e.part(params, g.body, leaves); err != nil {
 		return p, err
 	}

@@ -111,11 +111,14 @@ func (b *Block) Forward(g *nn.Graph, name string, x, context nn.Tokens) nn.Token
 	k, v := b.Attn1.ToK.Forward(g, n), b.Attn1.ToV.Forward(g, n)
 	x = nn.Add(g, x, nn.Name(g, b.Attn1.Forward(g, n, k, v), "%s.attn1", name))
 
-	n = b.Norm2.Forward(g, x, normEps)
-	// The text's keys and values are the same in every step.
-	k = nn.Once(g, ContextInput, func() nn.Tokens { return b.Attn2.ToK.Forward(g, context) })
-	v = nn.Once(g, ContextInput, func() nn.Tokens { return b.Attn2.ToV.Forward(g, context) })
-	x = nn.Add(g, x, nn.Name(g, b.Attn2.Forward(g, n, k, v), "%s.attn2", name))
+	text := nn.Keep(g, TextPart, name+".attn2", func() nn.Tokens {
+		n := b.Norm2.Forward(g, x, normEps)
+		// The text's keys and values are the same in every step.
+		k := nn.Once(g, ContextInput, func() nn.Tokens { return b.Attn2.ToK.Forward(g, context) })
+		v := nn.Once(g, ContextInput, func() nn.Tokens { return b.Attn2.ToV.Forward(g, context) })
+		return nn.Name(g, b.Attn2.Forward(g, n, k, v), "%s.attn2", name)
+	})
+	x = nn.Add(g, x, text)
 
 	n = b.Norm3.Forward(g, x, normEps)
 	return nn.Add(g, x, nn.Name(g, b.Out.Forward(g, b.In.Forward(g, n)), "%s.ff", name))

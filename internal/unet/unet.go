@@ -5,6 +5,7 @@ package unet
 
 import (
 	"fmt"
+	"slices"
 
 	"supir/internal/nn"
 	"supir/internal/weights"
@@ -187,60 +188,91 @@ func (e *Encoder) Condition(g *nn.Graph, name string, time, y nn.Vector, context
 	return Condition{Emb: nn.SiLU(g, nn.Add(g, label, t)), Context: context}
 }
 
-// Forward returns the map after each input block, and after the middle. first,
-// which may be nil, changes the map after block 0.
-func (e *Encoder) Forward(g *nn.Graph, name string, x nn.Map, c Condition, first func(nn.Map) nn.Map) (skips []nn.Map, middle nn.Map) {
-	h := x
-	for i := range e.Input {
-		b := &e.Input[i]
-		block := nameOf("%s.input_blocks.%d", name, i)
-		switch {
-		case b.Conv != nil:
-			h = b.Conv.Forward(g, h)
-		case b.Down != nil:
-			h = b.Down.Strided(g, h, 2, nn.Padding{Left: 1, Right: 1, Top: 1, Bottom: 1})
-		default:
-			h = nn.Name(g, b.Res.Forward(g, h, c.Emb), "%s.0", block)
-		}
-		if i == 0 && first != nil {
-			h = first(h)
-		}
-		if b.Attn != nil {
-			h = b.Attn.Forward(g, block+".1", h, c.Context)
-		}
-		skips = append(skips, nn.Name(g, h, "%s", block))
+// Block is input block i: from the map after the block before it, or the latent.
+func (e *Encoder) Block(g *nn.Graph, name string, i int, h nn.Map, c Condition) nn.Map {
+	b := &e.Input[i]
+	block := nameOf("%s.input_blocks.%d", name, i)
+	switch {
+	case b.Conv != nil:
+		h = b.Conv.Forward(g, h)
+	case b.Down != nil:
+		h = b.Down.Strided(g, h, 2, nn.Padding{Left: 1, Right: 1, Top: 1, Bottom: 1})
+	default:
+		h = nn.Name(g, b.Res.Forward(g, h, c.Emb), "%s.0", block)
 	}
+	if b.Attn != nil {
+		h = b.Attn.Forward(g, block+".1", h, c.Context)
+	}
+	return nn.Name(g, h, "%s", block)
+}
+
+// Last is the middle, from the map after the last input block.
+func (e *Encoder) Last(g *nn.Graph, name string, h nn.Map, c Condition) nn.Map {
 	h = e.Middle.Res0.Forward(g, h, c.Emb)
 	h = e.Middle.Attn.Forward(g, name+".middle_block.1", h, c.Context)
 	h = e.Middle.Res2.Forward(g, h, c.Emb)
-	return skips, nn.Name(g, h, "%s.middle_block", name)
+	return nn.Name(g, h, "%s.middle_block", name)
 }
+
+// Parts of the network that a step may take over from an earlier one: see nn.Keep.
+const (
+	TextPart = "text" // what every attention to the text has found (T-GATE)
+	DeepPart = "deep" // what comes up from below the first level (DeepCache)
+)
 
 // Forward predicts the noise in x, a latent times c_in, C×H×W; H and W are
 // multiples of Factor. steer may be nil.
 func (u *UNet) Forward(g *nn.Graph, x nn.Map, c Condition, steer Connectors) nn.Map {
 	const name = "unet"
-	skips, h := u.Encoder.Forward(g, name, x, c, nil)
 	if steer == nil {
 		steer = plain{}
 	}
-	h = steer.Middle(g, h)
-	for j := range u.Output {
-		b, i := &u.Output[j], len(skips)-1-j
-		block := nameOf("%s.output_blocks.%d", name, j)
-		h = steer.Skip(g, i, h, skips[i])
-		h = nn.Name(g, b.Res.Forward(g, h, c.Emb), "%s.0", block)
-		if b.Attn != nil {
-			h = nn.Name(g, b.Attn.Forward(g, block+".1", h, c.Context), "%s.1", block)
+	h, skips := x, make([]nn.Map, 0, len(u.Input))
+	down := func(to int) {
+		for i := len(skips); i < to; i++ {
+			h = u.Block(g, name, i, h, c)
+			skips = append(skips, h)
 		}
-		if b.Up != nil {
-			h = steer.Inner(g, i, h)
-			h = nn.Name(g, b.Up.Forward(g, g.Upsample2(h)), "%s.2", block)
-		}
-		h = nn.Name(g, h, "%s", block)
 	}
+	up := func(from, to int) {
+		for j := from; j < to; j++ {
+			i := len(u.Input) - 1 - j
+			h = u.Output[j].forward(g, nameOf("%s.output_blocks.%d", name, j), steer.Skip(g, i, h, skips[i]), c,
+				func(h nn.Map) nn.Map { return steer.Inner(g, i, h) })
+		}
+	}
+	outer := u.firstLevel()
+	down(outer)
+	h = nn.Keep(g, DeepPart, "deep", func() nn.Map {
+		down(len(u.Input))
+		h = steer.Middle(g, u.Last(g, name, h, c))
+		up(0, len(u.Output)-outer)
+		return h
+	})
+	up(len(u.Output)-outer, len(u.Output))
 	h = nn.SiLU(g, u.OutNorm.Forward(g, h, normEps))
 	return nn.Name(g, u.OutConv.Forward(g, h), "%s.out", name)
+}
+
+// firstLevel is the number of input blocks before the first halving.
+func (u *UNet) firstLevel() int {
+	n := slices.IndexFunc(u.Input, func(b Input) bool { return b.Down != nil })
+	if n < 0 {
+		return len(u.Input)
+	}
+	return n
+}
+
+// forward maps the joined map; inner may change it before its size is doubled.
+func (b *Output) forward(g *nn.Graph, name string, h nn.Map, c Condition, inner func(nn.Map) nn.Map) nn.Map {
+	h = nn.Name(g, b.Res.Forward(g, h, c.Emb), "%s.0", name)
+	if b.Attn != nil {
+		h = nn.Name(g, b.Attn.Forward(g, name+".1", h, c.Context), "%s.1", name)
+	}
+	if b.Up != nil {
+		h = nn.Name(g, b.Up.Forward(g, g.Upsample2(inner(h))), "%s.2", name)
+	}
+	return nn.Name(g, h, "%s", name)
 }
 
 // plain joins skips as SDXL does.
