@@ -39,6 +39,10 @@ type Benchmark struct {
 	Stored bool
 	// Prompts is how many prompts a step is for. Default 2: guidance.
 	Prompts int
+	// Reuse are parts of a step that are taken over from an earlier one: "text",
+	// "deep", "adaptor". Default: none. See GateStep, DeepInterval and
+	// AdaptorInterval of Options.
+	Reuse []string
 	// Runs are timed after a first one. Default 3.
 	Runs int
 	// Device and Threads are those of Options.
@@ -170,6 +174,10 @@ func (b Benchmark) resolve() (Benchmark, weights.DType, error) {
 		return b, typ, &OptionError{"Compute", fmt.Sprintf("%d is no Compute", b.Compute)}
 	case b.Prompts < 1 || b.Prompts > 16:
 		return b, typ, &OptionError{"Prompts", fmt.Sprintf("%d is not in [1, 16]", b.Prompts)}
+	case len(b.Reuse) > 0 && b.Part != "step":
+		return b, typ, &OptionError{"Reuse", "only a step takes over anything"}
+	case slices.ContainsFunc(b.Reuse, func(part string) bool { return !slices.Contains(reusable, part) }):
+		return b, typ, &OptionError{"Reuse", fmt.Sprintf("%q: there are %q", b.Reuse, reusable)}
 	case b.Runs < 1 || b.Runs > 1000:
 		return b, typ, &OptionError{"Runs", fmt.Sprintf("%d is not in [1, 1000]", b.Runs)}
 	}
@@ -209,16 +217,36 @@ func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error)
 	m.hold(held{precision: precision, keep: true})
 	began := time.Now()
 	st := part.stage(m)
-	p, err := m.build(ctx, st, part.networks(n), part.program(n, &b))
+	program := part.program(n, &b)
+	p, err := m.build(ctx, st, part.networks(n), func(g *nn.Graph) {
+		g.Keeping(b.Reuse...)
+		program(g)
+	})
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
 	r.Load, r.Weights, r.Working = time.Since(began).Seconds(), st.params.Size(), p.Size()
-	r.FLOP, r.Once = p.FLOP()
 	if err := randomInputs(p, b.Prompts); err != nil {
 		return nil, err
 	}
+	if len(b.Reuse) > 0 { // the step before
+		if err := p.Run(ctx); err != nil {
+			return nil, err
+		}
+		if p, err = m.build(ctx, st, part.networks(n), func(g *nn.Graph) {
+			g.Reusing(p, b.Reuse...)
+			program(g)
+		}); err != nil {
+			return nil, err
+		}
+		defer p.Close()
+		r.Working += p.Size()
+		if err := randomInputs(p, b.Prompts); err != nil {
+			return nil, err
+		}
+	}
+	r.FLOP, r.Once = p.FLOP()
 	for i := range b.Runs + 1 {
 		began := time.Now()
 		if err := p.Run(ctx); err != nil {

@@ -3,6 +3,7 @@ package supir
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"supir/internal/nn"
 	"supir/internal/unet"
@@ -39,7 +40,37 @@ type steered struct {
 	scaled   bool // the control scale is not 1 all through
 	cond     *conditions
 	time     []float32
-	programs [2]*loaded // for the positive prompt alone, and for both
+	reuse    reuse
+	keeping  []string  // parts that some step takes over
+	programs *programs // those for one prompt or for both
+	windows  []*progressed
+}
+
+// A progressed window is how far a window is in a run of the sampler, and what
+// its last steps have kept for the next ones.
+type progressed struct {
+	steps int
+	kept  []float32 // used where there is more than one window
+}
+
+// programs are the ways to compute a step for one prompt or for both: all of it,
+// or without the parts that are taken over.
+type programs struct {
+	both    bool
+	full    *loaded
+	partly  map[string]*loaded
+	keepsOf int          // the window whose values full keeps
+	has     map[int]bool // windows that have left values of these programs
+}
+
+func (p *programs) close() {
+	if p == nil {
+		return
+	}
+	for _, partly := range p.partly {
+		partly.Close()
+	}
+	p.full.Close()
 }
 
 // loaded is a program that remembers what its constant inputs are set to.
@@ -48,45 +79,97 @@ type loaded struct {
 	window, caption int
 }
 
+// newSteered makes a network that is loaded when it is first asked; the caller
+// closes it.
+func (m *machine) newSteered(ctx context.Context, n *networks, set *settings, h, w int, cond *conditions) *steered {
+	s := &steered{ctx: ctx, m: m, n: n, h: h, w: w, scaled: set.ControlStart != 1 || set.ControlEnd != 1, cond: cond,
+		time: make([]float32, n.diffusion.UNet.ModelChannels()), reuse: set.reuse()}
+	_, s.keeping = s.reuse.ways(set.Steps)
+	return s
+}
+
+// begin starts a new run of the sampler.
+func (s *steered) begin() {
+	for _, w := range s.windows {
+		w.steps = 0
+	}
+}
+
 // close frees the programs; the machine keeps the weights or not.
 func (s *steered) close() {
-	for _, p := range s.programs {
-		if p != nil {
-			p.Close()
-		}
-	}
+	s.programs.close()
 	s.m.done(&s.m.diffusion)
 }
 
-// program builds the program for one or both prompts when it is first needed;
-// the other one goes, since schedules seldom change between them.
-func (s *steered) program(both bool) (*loaded, error) {
-	i, prompts := 0, 1
+// build makes a program for one prompt or both.
+func (s *steered) build(both bool, reuse func(g *nn.Graph)) (*loaded, error) {
+	d, prompts := &s.n.diffusion, 1
 	if both {
-		i, prompts = 1, 2
+		prompts = 2
 	}
-	if s.programs[i] == nil {
-		if other := s.programs[1-i]; other != nil {
-			other.Close()
-			s.programs[1-i] = nil
-		}
-		d := &s.n.diffusion
-		p, err := s.m.build(s.ctx, &s.m.diffusion, d.networks(), func(g *nn.Graph) {
-			nn.Output(g, noiseOutput, d.forward(g, s.h, s.w, prompts, s.n.clipL.Length(), s.scaled))
-		})
+	p, err := s.m.build(s.ctx, &s.m.diffusion, d.networks(), func(g *nn.Graph) {
+		reuse(g)
+		nn.Output(g, noiseOutput, d.forward(g, s.h, s.w, prompts, s.n.clipL.Length(), s.scaled))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &loaded{Program: p, window: -1, caption: -1}, nil
+}
+
+// program is the one for a window's next step. Programs for one prompt or both are
+// built when they are first needed, and the others go, since schedules seldom
+// change between them; what a window has left in them goes too.
+func (s *steered) program(window int, both bool) (p *loaded, err error) {
+	if s.programs != nil && s.programs.both != both {
+		s.programs.close()
+		s.programs = nil
+	}
+	if s.programs == nil {
+		full, err := s.build(both, func(g *nn.Graph) { g.Keeping(s.keeping...) })
 		if err != nil {
 			return nil, err
 		}
-		s.programs[i] = &loaded{Program: p, window: -1, caption: -1}
+		s.programs = &programs{both: both, full: full, partly: map[string]*loaded{}, has: map[int]bool{}}
 	}
-	return s.programs[i], nil
+	ps, w := s.programs, s.windows[window]
+	parts := s.reuse.at(w.steps)
+	if len(parts) == 0 || !ps.has[window] {
+		return ps.full, nil
+	}
+	if ps.keepsOf != window {
+		ps.full.SetKept(w.kept)
+		ps.keepsOf = window
+	}
+	name := strings.Join(parts, " ")
+	if ps.partly[name] == nil {
+		if ps.partly[name], err = s.build(both, func(g *nn.Graph) { g.Reusing(ps.full.Program, parts...) }); err != nil {
+			delete(ps.partly, name)
+			return nil, err
+		}
+	}
+	return ps.partly[name], nil
+}
+
+// done ends a window's step.
+func (s *steered) done(window int) {
+	w := s.windows[window]
+	w.steps++
+	if len(s.keeping) == 0 {
+		return
+	}
+	s.programs.keepsOf, s.programs.has[window] = window, true
+	if len(s.windows) > 1 {
+		w.kept = s.programs.full.Kept(w.kept)
+	}
 }
 
 // network is the network in one window, with its crop of the low-quality latent
 // and its caption.
 func (s *steered) network(window int, lq []float32, caption int) network {
+	s.windows = append(s.windows, &progressed{})
 	return func(x []float32, t int, controlScale float64, both bool) (neg, pos []float32, err error) {
-		p, err := s.program(both)
+		p, err := s.program(window, both)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -113,6 +196,7 @@ func (s *steered) network(window int, lq []float32, caption int) network {
 		if err := p.Run(s.ctx); err != nil {
 			return nil, nil, err
 		}
+		s.done(window)
 		noise, err := p.Get(noiseOutput)
 		if err != nil || !both {
 			return nil, noise, err
@@ -124,7 +208,7 @@ func (s *steered) network(window int, lq []float32, caption int) network {
 // denoiser puts the windows of a latent of h×w together: one, or as many as its
 // size needs. lq is the whole low-quality latent.
 func (s *steered) denoiser(lq []float32, h, w int, set *settings) denoiser {
-	scale := linear{set.CFGStart, set.CFGEnd}
+	scale := set.cfg()
 	if !needsTiles(h, w, set.TileSize) {
 		return guided(discrete(s.network(0, lq, 0)), scale)
 	}

@@ -31,7 +31,7 @@ func TestGuided(t *testing.T) {
 					neg = []float32{1, 2}
 				}
 				return neg, []float32{3, -2}, nil
-			}, test.scale)
+			}, cfgScale{linear: test.scale})
 			got, err := denoise([]float32{0, 0}, test.sigma, 0.5)
 			require.NoError(t, err)
 			assert.InDeltaSlice(t, test.want, got, 1e-5)
@@ -45,7 +45,7 @@ func TestGuidedIsThePapersFormula(t *testing.T) {
 	neg, pos := normals(1, 32), normals(2, 32)
 	denoise := guided(func([]float32, float64, float64, bool) ([]float32, []float32, error) {
 		return append([]float32(nil), neg...), pos, nil
-	}, linear{lambda + 1, lambda + 1})
+	}, cfgScale{linear: linear{lambda + 1, lambda + 1}})
 	got, err := denoise(make([]float32, 32), 1, 1)
 	require.NoError(t, err)
 	for i := range got {
@@ -56,7 +56,18 @@ func TestGuidedIsThePapersFormula(t *testing.T) {
 func TestGuidedFails(t *testing.T) {
 	denoise := guided(func([]float32, float64, float64, bool) (neg, pos []float32, err error) {
 		return nil, nil, assert.AnError
-	}, linear{4, 4})
+	}, cfgScale{linear: linear{4, 4}})
 	_, err := denoise([]float32{0}, 1, 1)
 	assert.ErrorIs(t, err, assert.AnError)
+}
+
+// Guidance is on where σ is in the interval, its ends included.
+func TestGuidanceInterval(t *testing.T) {
+	scale := cfgScale{linear{4, 4}, 0.5, 5}
+	for sigma, want := range map[float64]float64{0: 1, 0.49: 1, 0.5: 4, 3: 4, 5: 4, 5.01: 1, 14.6: 1} {
+		assert.Equal(t, want, scale.at(sigma), "σ = %v", sigma)
+	}
+	assert.Equal(t, 4.0, cfgScale{linear: linear{4, 4}}.at(15), "no limit")
+	assert.False(t, scale.off())
+	assert.True(t, cfgScale{linear{1, 1}, 0.5, 5}.off())
 }

@@ -89,6 +89,25 @@ type Options struct {
 	// Eta makes DPMPP2M stochastic. Default 1, range [0, 1]; negative: 0.
 	Eta float64
 
+	// The five fields that follow save time and change the result; docs/speed.md
+	// has what each costs and gains. All are off by default.
+
+	// CFGSigmaMin and CFGSigmaMax are the noise levels σ between which there is
+	// classifier-free guidance; steps outside take the positive prompt alone, at half
+	// the cost (Kynkäänniemi et al. 2024). Defaults 0 and no limit; range [0, 100],
+	// the latter above the former. Sampling begins at σ 14.6.
+	CFGSigmaMin, CFGSigmaMax float64
+	// GateStep is how many steps attend to the text; later ones take over what the
+	// last of those found (T-GATE, Zhang et al. 2024). Default: all; range [1, 1000].
+	GateStep int
+	// DeepInterval computes the U-Net's levels below the first in every so manieth
+	// step only, and takes over what came up from them in between (DeepCache, Ma et
+	// al. 2023). Default 1: in every step; range [1, 1000].
+	DeepInterval int
+	// AdaptorInterval computes the adaptor in every so manieth step only. Default 1,
+	// range [1, 1000]; a multiple of DeepInterval if both are more than 1.
+	AdaptorInterval int
+
 	// Prompt describes the picture; if it is empty, the Captioner does.
 	Prompt string
 	// Captioner describes the picture from its cleaned form. Default: LLaVA where
@@ -385,6 +404,17 @@ func (o Options) resolve(d defaults) (settings, error) {
 	number("SChurn", &s.SChurn, d.sChurn, 0, 1000)
 	number("SNoise", &s.SNoise, pick(1.01, 1), tiny, 2)
 	number("Eta", &s.Eta, 1, 0, 1)
+	number("CFGSigmaMin", &s.CFGSigmaMin, 0, 0, maxSigma)
+	number("CFGSigmaMax", &s.CFGSigmaMax, 0, 0, maxSigma)
+	if err == nil && s.CFGSigmaMax > 0 && s.CFGSigmaMax <= s.CFGSigmaMin {
+		err = &OptionError{"CFGSigmaMax", fmt.Sprintf("%v is not above the interval's lower end, %v", s.CFGSigmaMax, s.CFGSigmaMin)}
+	}
+	integer("GateStep", &s.GateStep, trainingSteps, 1, trainingSteps)
+	integer("DeepInterval", &s.DeepInterval, 1, 1, trainingSteps)
+	integer("AdaptorInterval", &s.AdaptorInterval, 1, 1, trainingSteps)
+	if err == nil && s.AdaptorInterval > 1 && s.AdaptorInterval%s.DeepInterval > 0 {
+		err = &OptionError{"AdaptorInterval", fmt.Sprintf("%d is no multiple of the deep interval, %d: the adaptor is computed in steps that compute the deep levels", s.AdaptorInterval, s.DeepInterval)}
+	}
 	if s.PositiveWords == "" {
 		s.PositiveWords = DefaultPositive
 	}
@@ -419,6 +449,14 @@ func (o Options) resolve(d defaults) (settings, error) {
 		}
 	}
 	return s, err
+}
+
+// maxSigma bounds options that are noise levels.
+const maxSigma = 100
+
+// cfg is the scale of classifier-free guidance.
+func (s *settings) cfg() cfgScale {
+	return cfgScale{linear{s.CFGStart, s.CFGEnd}, s.CFGSigmaMin, s.CFGSigmaMax}
 }
 
 // strideFor is the distance of windows by default: half of them overlaps.

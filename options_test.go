@@ -13,7 +13,7 @@ func TestOptionsDefaults(t *testing.T) {
 	s, err := Options{}.resolve(sdxlDefaults)
 	require.NoError(t, err)
 	require.Equal(t, Options{Upscale: 1, MinSize: 1024, Steps: 50, Schedule: ScheduleEven, Seed: 1234, Samples: 1, CFGStart: 4, CFGEnd: 7.5,
-		ControlStart: 1, ControlEnd: 1, Restoration: 4, SChurn: 5, SNoise: 1.01, Eta: 1,
+		ControlStart: 1, ControlEnd: 1, Restoration: 4, SChurn: 5, SNoise: 1.01, Eta: 1, GateStep: 1000, DeepInterval: 1, AdaptorInterval: 1,
 		PositiveWords: DefaultPositive, NegativeWords: DefaultNegative, TileSize: 128, TileStride: 64}, s.Options)
 	require.True(t, s.guided)
 
@@ -59,27 +59,32 @@ func TestOptionsNegativeIsZero(t *testing.T) {
 
 func TestOptionsRefused(t *testing.T) {
 	for option, o := range map[string]Options{
-		"Upscale":      {Upscale: 17},
-		"MinSize":      {MinSize: 1 << 20},
-		"Steps":        {Steps: -1},
-		"Samples":      {Samples: 1000},
-		"CFGStart":     {CFGStart: math.NaN()},
-		"CFGEnd":       {CFGEnd: math.Inf(1)},
-		"ControlStart": {ControlStart: 3},
-		"ControlEnd":   {ControlEnd: 3},
-		"Restoration":  {Restoration: math.NaN()},
-		"SChurn":       {SChurn: 1e9},
-		"SNoise":       {SNoise: -1},
-		"Eta":          {Eta: 2},
-		"Sampler":      {Sampler: 9},
-		"Schedule":     {Schedule: 3},
-		"ColorFix":     {ColorFix: -1},
-		"Precision":    {Precision: 7},
-		"TileSize":     {TileSize: 12},
-		"TileStride":   {TileSize: 64, TileStride: 20},
-		"Threads":      {Threads: -1},
-		"Memory":       {Memory: -1},
-		"Device":       {Device: "abacus"},
+		"Upscale":         {Upscale: 17},
+		"MinSize":         {MinSize: 1 << 20},
+		"Steps":           {Steps: -1},
+		"Samples":         {Samples: 1000},
+		"CFGStart":        {CFGStart: math.NaN()},
+		"CFGEnd":          {CFGEnd: math.Inf(1)},
+		"ControlStart":    {ControlStart: 3},
+		"ControlEnd":      {ControlEnd: 3},
+		"Restoration":     {Restoration: math.NaN()},
+		"SChurn":          {SChurn: 1e9},
+		"SNoise":          {SNoise: -1},
+		"Eta":             {Eta: 2},
+		"CFGSigmaMin":     {CFGSigmaMin: 200},
+		"CFGSigmaMax":     {CFGSigmaMin: 3, CFGSigmaMax: 2},
+		"GateStep":        {GateStep: -1},
+		"DeepInterval":    {DeepInterval: 1001},
+		"AdaptorInterval": {DeepInterval: 2, AdaptorInterval: 3},
+		"Sampler":         {Sampler: 9},
+		"Schedule":        {Schedule: 3},
+		"ColorFix":        {ColorFix: -1},
+		"Precision":       {Precision: 7},
+		"TileSize":        {TileSize: 12},
+		"TileStride":      {TileSize: 64, TileStride: 20},
+		"Threads":         {Threads: -1},
+		"Memory":          {Memory: -1},
+		"Device":          {Device: "abacus"},
 	} {
 		t.Run(option, func(t *testing.T) {
 			_, err := o.resolve(sdxlDefaults)

@@ -252,9 +252,9 @@ func (p *planner) compute() error {
 	return nil
 }
 
-// measure tells what a stage with one program takes; mapped weights stay in
-// their files.
-func (p *planner) measure(stage Stage, mapped bool, networks []any, f func(g *nn.Graph)) (*StagePlan, error) {
+// measure tells what a stage takes whose intermediate results are what working
+// says; mapped weights stay in their files.
+func (p *planner) measure(stage Stage, mapped bool, networks []any, working func(*nn.Params) (int64, error)) (*StagePlan, error) {
 	precision := p.held.of(stage, mapped)
 	s := &StagePlan{Stage: stage, Weights: p.engine.WeightBytes(precision, networks...), Streamed: mapped, Pictures: p.pictures(stage)}
 	params, err := p.engine.Describe(precision, networks...)
@@ -262,18 +262,18 @@ func (p *planner) measure(stage Stage, mapped bool, networks []any, f func(g *nn
 		return nil, err
 	}
 	defer params.Close()
-	s.Working, err = p.engine.Measure(params, f)
+	s.Working, err = working(params)
 	return s, err
 }
 
 // fit measures a stage with its weights loaded and, if that is too much, left in
 // their files.
-func (p *planner) fit(stage Stage, networks []any, f func(g *nn.Graph)) (*StagePlan, error) {
-	loaded, err := p.measure(stage, false, networks, f)
+func (p *planner) fit(stage Stage, networks []any, working func(*nn.Params) (int64, error)) (*StagePlan, error) {
+	loaded, err := p.measure(stage, false, networks, working)
 	if err != nil || p.Keep || p.fits(loaded) {
 		return loaded, err
 	}
-	mapped, err := p.measure(stage, true, networks, f)
+	mapped, err := p.measure(stage, true, networks, working)
 	if err != nil || mapped.Weights >= loaded.Weights { // a graphics device, or files of another type
 		return loaded, err
 	}
@@ -283,7 +283,9 @@ func (p *planner) fit(stage Stage, networks []any, f func(g *nn.Graph)) (*StageP
 func (p *planner) fits(s *StagePlan) bool { return p.Budget <= 0 || p.Overhead+s.Sum() <= p.Budget }
 
 func (p *planner) text() (*StagePlan, error) {
-	s, err := p.fit(StageText, []any{&p.n.clipL, &p.n.bigG}, p.n.textProgram(p.prompts))
+	s, err := p.fit(StageText, []any{&p.n.clipL, &p.n.bigG}, func(params *nn.Params) (int64, error) {
+		return p.engine.Measure(params, p.n.textProgram(p.prompts))
+	})
 	if err == nil {
 		p.held.mapped[StageText] = s.Streamed
 	}
@@ -296,16 +298,33 @@ func (p *planner) sample() (*StagePlan, error) {
 	f := p.n.vae.Factor()
 	h, w := p.z.workH/f, p.z.workW/f
 	both := 2
-	if p.set.CFGStart == 1 && p.set.CFGEnd == 1 {
+	if p.set.cfg().off() {
 		both = 1
 	}
+	count := func(size int) int { // of windows
+		stride := p.set.TileStride
+		if size != p.set.TileSize {
+			stride = strideFor(size)
+		}
+		if !needsTiles(h, w, size) {
+			return 1
+		}
+		return len(windows(h, w, size, stride))
+	}
+	ways, parts := p.set.reuse().ways(p.set.Steps)
 	var s *StagePlan
 	for _, size := range []int{p.set.TileSize, 96, 64, 48, 32} {
 		if size > p.set.TileSize || size%p.n.diffusion.UNet.Factor() != 0 {
 			continue
 		}
-		next, err := p.fit(StageSample, p.n.diffusion.networks(), func(g *nn.Graph) {
-			nn.Output(g, noiseOutput, p.n.diffusion.forward(g, min(h, size), min(w, size), both, p.n.clipL.Length(), true))
+		next, err := p.fit(StageSample, p.n.diffusion.networks(), func(params *nn.Params) (int64, error) {
+			all, kept, err := p.engine.MeasureReusing(params, parts, ways, func(g *nn.Graph) {
+				nn.Output(g, noiseOutput, p.n.diffusion.forward(g, min(h, size), min(w, size), both, p.n.clipL.Length(), true))
+			})
+			if n := count(size); n > 1 { // each has a copy
+				all += kept * int64(n)
+			}
+			return all, err
 		})
 		if err != nil {
 			return nil, err
@@ -321,10 +340,7 @@ func (p *planner) sample() (*StagePlan, error) {
 		p.set.TileSize, p.set.TileStride = p.TileSize, strideFor(p.TileSize)
 	}
 	p.held.mapped[StageSample] = s.Streamed
-	p.Windows = 1
-	if needsTiles(h, w, p.TileSize) {
-		p.Windows = len(windows(h, w, p.TileSize, p.set.TileStride))
-	}
+	p.Windows = count(p.TileSize)
 	return s, nil
 }
 

@@ -261,8 +261,7 @@ func (m *Model) sample(ctx context.Context, set *settings, z sizes, track *track
 	n := m.networks
 	f := n.vae.Factor()
 	h, w := z.workH/f, z.workW/f
-	net := &steered{ctx: ctx, m: &m.machine, n: n, h: min(h, set.TileSize), w: min(w, set.TileSize),
-		scaled: set.ControlStart != 1 || set.ControlEnd != 1, cond: in.cond, time: make([]float32, n.diffusion.UNet.ModelChannels())}
+	net := m.machine.newSteered(ctx, n, set, min(h, set.TileSize), min(w, set.TileSize), in.cond)
 	defer net.close()
 	denoise := net.denoiser(in.lq, h, w, set)
 
@@ -282,6 +281,7 @@ func (m *Model) sample(ctx context.Context, set *settings, z sizes, track *track
 		}
 		x := make([]float32, len(in.lq))
 		noise := in.noise(i)
+		net.begin()
 		var err error
 		switch set.Sampler {
 		case EDM:

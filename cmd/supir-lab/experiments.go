@@ -11,7 +11,7 @@ import (
 
 // experiments are all, in the report's order.
 func experiments(f *flags) []experiment {
-	return []experiment{table1(), encoders(), figure8a(f), table2b(f), figure4(f), table2c(f), figure1b(f), captions(f)}
+	return []experiment{table1(), encoders(), figure8a(f), table2b(f), figure4(f), table2c(f), figure1b(f), captions(f), newSpeed()}
 }
 
 func allRecipes() []string {

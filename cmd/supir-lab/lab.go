@@ -31,6 +31,7 @@ type about struct {
 	name, title string
 	needs       []variant // the models it wants
 	photographs bool      // it wants a user's photographs
+	alone       bool      // it is none of the paper's: done where it is named
 }
 
 // errBudget ends a run whose time is over.
@@ -59,9 +60,9 @@ func runLab(ctx context.Context, f *flags, log io.Writer, name string) (err erro
 		return err
 	}
 	list := experiments(f)
-	if name != "" {
-		list = slices.DeleteFunc(list, func(e experiment) bool { return e.about().name != name })
-	}
+	list = slices.DeleteFunc(list, func(e experiment) bool {
+		return name != "" && e.about().name != name || name == "" && e.about().alone
+	})
 	l := &lab{flags: f, log: log, models: newModels(f)}
 	defer func() { err = errors.Join(err, l.models.close()) }()
 	var left []experiment // with every model that they need

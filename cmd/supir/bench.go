@@ -67,6 +67,7 @@ says what the machine could do at best.
 	f.Var(&computeValue{&o.Compute}, "type", "type that matrices are multiplied in (auto)")
 	f.BoolVar(&o.Stored, "stored", false, "keep weights as they are stored and unpack them at every use")
 	f.Var(&intValue{&o.Prompts, 1, 16}, "prompts", "prompts in a step, 1 where guidance is off (2)")
+	f.StringSliceVar(&o.Reuse, "reuse", nil, "time a step that takes over `PARTS` from the one before: text, deep, adaptor")
 	f.Var(&intValue{&o.Runs, 1, 1000}, "runs", "timed runs after a first one (3)")
 	f.Var(text(&o.engine, "auto|ggml", "auto", "ggml"), "engine", "ggml: without supir's own kernels (auto)")
 	f.Var(text(&o.Device, "NAME"), "device", "auto, cpu, gpu, or a device that supir doctor lists (auto)")
@@ -94,6 +95,8 @@ type partReport struct {
 	Weights   string           `json:"weights,omitempty"`
 	Type      string           `json:"type"` // of the products
 	Stored    bool             `json:"stored"`
+	Prompts   int              `json:"prompts,omitempty"`
+	Reuse     []string         `json:"reuse,omitempty"` // parts that were taken over from a step before
 	Runs      int              `json:"runs"`
 	Minimum   float64          `json:"seconds_minimum"`
 	Median    float64          `json:"seconds_median"`
@@ -173,7 +176,7 @@ func runBench(ctx context.Context, o *benchOptions, what string) (err error) {
 func partReportOf(r *supir.BenchmarkResult) partReport {
 	const giga, tera = 1e9, 1e12
 	b := &r.Benchmark
-	p := partReport{Part: b.Part, Shape: b.Shape, Size: b.Size, Weights: b.Weights, Type: b.Compute.String(), Stored: b.Stored, Runs: len(r.Seconds),
+	p := partReport{Part: b.Part, Shape: b.Shape, Size: b.Size, Weights: b.Weights, Type: b.Compute.String(), Stored: b.Stored, Prompts: b.Prompts, Reuse: b.Reuse, Runs: len(r.Seconds),
 		Minimum: r.Minimum(), Median: r.Median(), First: r.First, Load: r.Load,
 		TFLOP: r.FLOP / tera, Once: r.Once / tera, Rate: r.Rate() / giga, Product: r.Product / giga, Ratio: r.Rate() / r.Product,
 		Held: r.Weights, Working: r.Working, Peak: r.Peak}
@@ -207,6 +210,9 @@ func (p *partReport) print(w io.Writer) error {
 	kept := "packed"
 	if p.Stored {
 		kept = "unpacked at every use"
+	}
+	if len(p.Reuse) > 0 {
+		kept += ", without " + strings.Join(p.Reuse, ", ")
 	}
 	fmt.Fprintf(w, "\n%s, %s, %d×%d, products in %s, weights %s, %s\n", p.Part, p.Shape, p.Size, p.Size, p.Type, p.Weights, kept)
 	fmt.Fprintf(t, "  time\t%.3f s at least, %.3f s in the median of %d runs; the first %.3f s, loading %.1f s\n", p.Minimum, p.Median, p.Runs, p.First, p.Load)

@@ -213,6 +213,16 @@ func (f *optionFlags) add(cmd *cobra.Command, only ...string) {
 			func(o *supir.Options) *float64 { return &o.SNoise }),
 		number("eta", "Eta", zeroAllowed, 1, "randomness of dpmpp2m (1)",
 			func(o *supir.Options) *float64 { return &o.Eta }),
+		number("cfg-sigma-min", "CFGSigmaMin", zeroAllowed, 100, "no guidance, so half the time, in steps whose noise σ is below (0)",
+			func(o *supir.Options) *float64 { return &o.CFGSigmaMin }),
+		number("cfg-sigma-max", "CFGSigmaMax", zeroForbidden, 100, "nor in those whose noise is above (no limit); sampling begins at 14.6",
+			func(o *supir.Options) *float64 { return &o.CFGSigmaMax }),
+		integer("gate-step", "GateStep", zeroForbidden, 1000, 1, "attend to the text in so many steps, then use again what the last one found (all)",
+			func(o *supir.Options) *int { return &o.GateStep }),
+		integer("deep-interval", "DeepInterval", zeroForbidden, 1000, 1, "compute the U-Net's lower levels in every so manieth step only (1)",
+			func(o *supir.Options) *int { return &o.DeepInterval }),
+		integer("adaptor-interval", "AdaptorInterval", zeroForbidden, 1000, 1, "compute the adaptor in every so manieth step only (1)",
+			func(o *supir.Options) *int { return &o.AdaptorInterval }),
 		integer("tile-size", "TileSize", zeroAllowed, math.MaxInt32, 8, "side of sampling's windows in latent pixels, a multiple of 8 (128); 0: no windows",
 			func(o *supir.Options) *int { return &o.TileSize }),
 		integer("tile-stride", "TileStride", zeroForbidden, math.MaxInt32, 8, "distance of windows, a multiple of 8 (half of --tile-size)",
@@ -242,6 +252,8 @@ func (f *optionFlags) add(cmd *cobra.Command, only ...string) {
 		switch o.name { // where the next group begins
 		case "sampler":
 			group = samplingFlags
+		case "cfg-sigma-min":
+			group = fasterFlags
 		case "tile-size":
 			group = machineFlags
 		}

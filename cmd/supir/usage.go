@@ -15,6 +15,7 @@ const (
 	resultFlags   = "The result"
 	captionGroup  = "Captions"
 	samplingFlags = "Sampling"
+	fasterFlags   = "Faster sampling, at some loss (docs/speed.md)"
 	machineFlags  = "Memory and machine"
 )
 
@@ -43,7 +44,7 @@ func usage(cmd *cobra.Command) error {
 	if cmd.Example != "" {
 		fmt.Fprintf(w, "\nExamples:\n%s\n", cmd.Example)
 	}
-	for _, group := range []string{commonFlags, resultFlags, captionGroup, samplingFlags, machineFlags} {
+	for _, group := range []string{commonFlags, resultFlags, captionGroup, samplingFlags, fasterFlags, machineFlags} {
 		printGroup(w, cmd, group)
 	}
 	return nil

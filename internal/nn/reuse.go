@@ -97,17 +97,21 @@ func (p *Program) SetKept(values []float32) {
 	}
 }
 
-// MeasureReusing is Measure for a program and others that reuse parts of it, all in
-// memory at once; kept is the part of it that the first one keeps.
-func (e *Engine) MeasureReusing(params *Params, f func(g *Graph), parts ...[]string) (all, kept int64, err error) {
-	first, all, err := e.sketch(params, f)
+// MeasureReusing is Measure for a program that keeps parts, and for one more for
+// every set of them that is taken over, all in memory at once; kept is what the
+// first one keeps.
+func (e *Engine) MeasureReusing(params *Params, parts []string, reused [][]string, f func(g *Graph)) (all, kept int64, err error) {
+	first, all, err := e.sketch(params, func(g *Graph) {
+		g.Keeping(parts...)
+		f(g)
+	})
 	if err != nil {
 		return 0, 0, err
 	}
 	defer first.Close()
-	for _, part := range parts {
+	for _, parts := range reused {
 		p, n, err := e.sketch(params, func(g *Graph) {
-			g.Reusing(first, part...)
+			g.Reusing(first, parts...)
 			f(g)
 		})
 		if err != nil {
