@@ -43,6 +43,7 @@ func Version() string { return C.GoString(C.ggml_version()) }
 var LoadAll = sync.OnceFunc(func() {
 	tuneMalloc()
 	C.supir_log_off()
+	waitPassively()
 	C.ggml_backend_load_all()
 })
 
