@@ -13,8 +13,14 @@ import (
 	"unicode/utf8"
 )
 
-// maxHeader bounds a safetensors header, as the format does.
-const maxHeader = 100 << 20
+// Bounds of a safetensors header, far above what files hold, so that hostile ones
+// take little memory: the format itself allows 100 MB.
+const (
+	maxHeader  = 32 << 20 // bytes
+	maxTensors = 1 << 17  // tensors, or entries of metadata
+	maxFields  = 16       // of a tensor
+	maxListed  = 16       // numbers of a shape
+)
 
 // looksLikeSafetensors tells a safetensors file whose header's length happens
 // to begin with a brace from a JSON text.
@@ -68,7 +74,7 @@ func (h *headerReader) corrupt(tensor, format string, args ...any) error {
 }
 
 func (h *headerReader) read() error {
-	err := h.object("", func(key string) error {
+	err := h.object("", maxTensors, func(key string) error {
 		if key == "__metadata__" {
 			return h.metadata()
 		}
@@ -85,7 +91,7 @@ func (h *headerReader) read() error {
 
 func (h *headerReader) metadata() error {
 	h.meta = map[string]any{}
-	return h.object("__metadata__", func(key string) error {
+	return h.object("__metadata__", maxTensors, func(key string) error {
 		token, err := h.token("")
 		if err != nil {
 			return err
@@ -102,7 +108,7 @@ func (h *headerReader) metadata() error {
 func (h *headerReader) tensor(name string) error {
 	t := &Tensor{Name: name, File: h.path, DType: -1}
 	var place []int
-	err := h.object(name, func(key string) (err error) {
+	err := h.object(name, maxFields, func(key string) (err error) {
 		switch key {
 		case "dtype":
 			t.DType, err = h.dtype(name)
@@ -180,13 +186,15 @@ func (h *headerReader) ints(tensor, key string) ([]int, error) {
 		if err != nil || v > math.MaxInt {
 			return nil, h.corrupt(tensor, "%s holds %s, which is no size", key, number)
 		}
-		values = append(values, int(v))
+		if values = append(values, int(v)); len(values) > maxListed {
+			return nil, h.corrupt(tensor, "%s holds more than %d numbers", key, maxListed)
+		}
 	}
 }
 
-// object reads an object's braces and keys, each of which must be new, and
-// leaves the values to value.
-func (h *headerReader) object(name string, value func(key string) error) error {
+// object reads an object's braces and keys, of which there may be most and each of
+// which must be new, and leaves the values to value.
+func (h *headerReader) object(name string, most int, value func(key string) error) error {
 	token, err := h.token(name)
 	if err != nil {
 		return err
@@ -204,8 +212,11 @@ func (h *headerReader) object(name string, value func(key string) error) error {
 		if !ok {
 			return nil // the closing brace: the decoder lets nothing else stand here
 		}
-		if seen[key] {
+		switch {
+		case seen[key]:
 			return h.corrupt(name, "%q stands twice in the header", key)
+		case len(seen) == most:
+			return h.corrupt(name, "more than %d entries in one object of the header", most)
 		}
 		seen[key] = true
 		if err := value(key); err != nil {

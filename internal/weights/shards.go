@@ -62,12 +62,12 @@ func parseIndex(path string, index []byte) (map[string][]string, error) {
 	h := headerReader{path: path, dec: json.NewDecoder(bytes.NewReader(index))}
 	h.dec.UseNumber()
 	var byFile map[string][]string
-	err := h.object("", func(key string) error {
+	err := h.object("", maxFields, func(key string) error {
 		if key != "weight_map" {
 			return h.skip("")
 		}
 		byFile = map[string][]string{}
-		return h.object(key, func(name string) error {
+		return h.object(key, maxTensors, func(name string) error {
 			token, err := h.token(name)
 			if err != nil {
 				return err
