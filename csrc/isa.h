@@ -1,5 +1,5 @@
 // The kernels of one instruction set, as a table: kernels_*.cpp each fill one
-// from the same source (rows.inc, pack.inc, product.inc, attention.inc), and interface.cpp
+// from the same source (rows.inc.h, pack.inc.h, product.inc.h, attention.inc.h), and interface.cpp
 // picks the machine's best.
 #pragma once
 

@@ -14,13 +14,13 @@
 
 namespace supir {
 namespace avx2_vnni {
-#include "simd_avx2.inc"
-#include "math.inc"
-#include "rows.inc"
-#include "pack.inc"
-#include "product.inc"
-#include "attention.inc"
-#include "table.inc"
+#include "simd_avx2.inc.h"
+#include "math.inc.h"
+#include "rows.inc.h"
+#include "pack.inc.h"
+#include "product.inc.h"
+#include "attention.inc.h"
+#include "table.inc.h"
 } // namespace avx2_vnni
 } // namespace supir
 

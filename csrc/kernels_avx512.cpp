@@ -13,13 +13,13 @@
 
 namespace supir {
 namespace avx512 {
-#include "simd_avx512.inc"
-#include "math.inc"
-#include "rows.inc"
-#include "pack.inc"
-#include "product.inc"
-#include "attention.inc"
-#include "table.inc"
+#include "simd_avx512.inc.h"
+#include "math.inc.h"
+#include "rows.inc.h"
+#include "pack.inc.h"
+#include "product.inc.h"
+#include "attention.inc.h"
+#include "table.inc.h"
 } // namespace avx512
 } // namespace supir
 

@@ -5,13 +5,13 @@
 
 namespace supir {
 namespace portable {
-#include "simd_portable.inc"
-#include "math.inc"
-#include "rows.inc"
-#include "pack.inc"
-#include "product.inc"
-#include "attention.inc"
-#include "table.inc"
+#include "simd_portable.inc.h"
+#include "math.inc.h"
+#include "rows.inc.h"
+#include "pack.inc.h"
+#include "product.inc.h"
+#include "attention.inc.h"
+#include "table.inc.h"
 } // namespace portable
 } // namespace supir
 

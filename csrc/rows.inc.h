@@ -182,41 +182,52 @@ static void layer_norm(const RowsArgs & a, const float * weight, const float * b
 }
 
 // A part's mean and sum of squared differences from it, for each group. Channels
-// are added up first, each as differences from its first pixel.
+// are added up first, each as differences from its first pixel: in floats for a
+// few pixels, then in doubles, since large smooth maps leave nothing to chance.
 static void group_stats(const GroupArgs & a, double * stats, const float * src) {
+	constexpr int64_t few = 64;
 	alignas(64) float sums[max_channels], squares[max_channels];
+	alignas(64) double all_sums[max_channels], all_squares[max_channels];
 	const int64_t parts = parts_of(a.pixels), each = a.channels / a.groups, n = a.channels;
 	range(a.batch * parts, a.ith, a.nth, [&](int64_t i) {
 		const int64_t part = i % parts;
 		const int64_t from = a.pixels * part / parts, to = a.pixels * (part + 1) / parts;
 		const float * map = src + (i / parts) * a.pixels * n;
 		const float * first = map + from * n;
-		memset(sums, 0, size_t(4 * n));
-		memset(squares, 0, size_t(4 * n));
-		for (int64_t p = from + 1; p < to; p++) {
-			const float * x = map + p * n;
-			int64_t c = 0;
-			for (; c + W <= n; c += W) {
-				const vf d = load(x + c) - load(first + c);
-				store(sums + c, load(sums + c) + d);
-				store(squares + c, fma(d, d, load(squares + c)));
+		std::fill(all_sums, all_sums + n, 0.0);
+		std::fill(all_squares, all_squares + n, 0.0);
+		for (int64_t next = from + 1; next < to; next += few) {
+			memset(sums, 0, size_t(4 * n));
+			memset(squares, 0, size_t(4 * n));
+			for (int64_t p = next; p < std::min(next + few, to); p++) {
+				const float * x = map + p * n;
+				int64_t c = 0;
+				for (; c + W <= n; c += W) {
+					const vf d = load(x + c) - load(first + c);
+					store(sums + c, load(sums + c) + d);
+					store(squares + c, fma(d, d, load(squares + c)));
+				}
+				for (; c < n; c++) {
+					const float d = x[c] - first[c];
+					sums[c] += d;
+					squares[c] += d * d;
+				}
 			}
-			for (; c < n; c++) {
-				const float d = x[c] - first[c];
-				sums[c] += d;
-				squares[c] += d * d;
+			for (int64_t c = 0; c < n; c++) {
+				all_sums[c] += sums[c];
+				all_squares[c] += squares[c];
 			}
 		}
 		const double pixels = double(to - from);
 		double * out = stats + i * a.groups * 2;
 		for (int64_t g = 0; g < a.groups; g++) {
 			double mean = 0;
-			for (int64_t c = g * each; c < (g + 1) * each; c++) mean += first[c] + sums[c] / pixels;
+			for (int64_t c = g * each; c < (g + 1) * each; c++) mean += first[c] + all_sums[c] / pixels;
 			mean /= double(each);
 			double rest = 0;
 			for (int64_t c = g * each; c < (g + 1) * each; c++) {
-				const double shifted = sums[c] / pixels, apart = first[c] + shifted - mean;
-				rest += squares[c] - shifted * sums[c] + pixels * apart * apart;
+				const double shifted = all_sums[c] / pixels, apart = first[c] + shifted - mean;
+				rest += all_squares[c] - shifted * all_sums[c] + pixels * apart * apart;
 			}
 			out[2 * g] = mean;
 			out[2 * g + 1] = rest;

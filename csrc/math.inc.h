@@ -1,4 +1,4 @@
-// Functions of vectors, after simd_*.inc.
+// Functions of vectors, after simd_*.inc.h.
 
 // 2ˣ of |x| up to 126; relative error 2e-7.
 inline vf exp2_(vf x) {
