@@ -50,7 +50,7 @@ func TestPeak(t *testing.T) {
 		*name = filepath.Join(dir, *name)
 		require.NoError(t, os.WriteFile(*name, b.Bytes(), 0o600))
 	}
-	embedded := Files{SDXL: "embedded/sdxl.safetensors", SUPIR: "embedded/supir.safetensors"}
+	embedded := Files{Model: "embedded/model.gguf"}
 	for name, c := range map[string]peakCase{
 		"whole":    {Width: 512, Height: 384, Files: golden, Memory: 2 << 30, Strips: 1},
 		"strips":   {Width: 384, Height: 768, Files: golden, Memory: 150 << 20, Strips: 2},

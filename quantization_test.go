@@ -25,10 +25,14 @@ import (
 	"supir/photo"
 )
 
-// docs/quantization.md has the tables that this makes, of what each type costs:
+// docs/quantization.md has the tables that this makes, of what each type costs, the small model's from the files that
+// train.export wrote, before they were quantised for embedded:
 //
-//	go test -run TestQuantizationTables -timeout 1h -tables docs/quantization.md .
-var tables = flag.String("tables", "", "write the tables of TestQuantizationTables into this page, between its markers")
+//	go test -run TestQuantizationTables -timeout 1h -tables docs/quantization.md -exported RUN/export .
+var (
+	tables   = flag.String("tables", "", "write the tables of TestQuantizationTables into this page, between its markers")
+	exported = flag.String("exported", "", "folder of the small model's sdxl.safetensors and supir.safetensors")
+)
 
 // converted is a model whose weights went through a GGUF file.
 func converted(t testing.TB, from *Model, recipe string) (m *Model, size int) {
@@ -161,8 +165,8 @@ var allTypes = []string{"f16", "bf16", "q8_0", "q6_k", "q5_k", "q4_k", "q4_0"}
 
 // TestQuantizationTables writes the tables of docs/quantization.md.
 func TestQuantizationTables(t *testing.T) {
-	if *tables == "" {
-		t.Skip("makes a page of the documents, with -tables")
+	if *tables == "" || *exported == "" {
+		t.Skip("makes a page of the documents, with -tables and -exported")
 	}
 	page, err := os.ReadFile(*tables)
 	require.NoError(t, err)
@@ -182,7 +186,7 @@ func TestQuantizationTables(t *testing.T) {
 }
 
 func embeddedModel(t *testing.T) *Model {
-	m, err := New(Files{SDXL: "sdxl.safetensors", SUPIR: "supir.safetensors", FS: os.DirFS("embedded")})
+	m, err := New(Files{SDXL: "sdxl.safetensors", SUPIR: "supir.safetensors", FS: os.DirFS(*exported)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m

@@ -10,15 +10,13 @@ import (
 	"supir"
 )
 
-// Whatever weights are here: names that end in "s" or "f", .safetensors and .gguf.
-//
-//go:embed *[sf]
+//go:embed *.gguf
 var files embed.FS
 
 // Files are the small model's weights, for supir.New; its captioner, a small
 // LLaVA, among them where it is carried.
 func Files() supir.Files {
-	f := supir.Files{SDXL: "sdxl.safetensors", SUPIR: "supir.safetensors", FS: files}
+	f := supir.Files{Model: "model.gguf", FS: files}
 	captioner := supir.LLaVAFiles{Text: "llava-text.gguf", Vision: "llava-mmproj.gguf", FS: files}
 	if _, err := fs.Stat(files, captioner.Text); err == nil {
 		f.LLaVA = captioner

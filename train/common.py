@@ -10,6 +10,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from . import weights
+
 SCALE = 0.13025  # SDXL's latent scale; the exported quant_conv makes 0.13025 * mean of unit deviation
 
 
@@ -43,28 +45,17 @@ def load(path, device="cpu"):
 
 
 def exported(folder, prefix):
-    """The weights under a public prefix in sdxl.safetensors and supir.safetensors, as export writes them, by module
-    name; {} where neither file has any."""
-    from safetensors.torch import load_file
-    out = {}
-    for name in ("sdxl", "supir"):
-        tensors = load_file(Path(folder) / f"{name}.safetensors")
-        out |= {k[len(prefix):]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
-    return out
-
-
-def exported_metadata(folder):
-    """The metadata that export wrote."""
-    from safetensors import safe_open
-    with safe_open(Path(folder) / "sdxl.safetensors", "pt") as f:
-        return f.metadata() or {}
+    """The weights under a public prefix of a model in a folder, by module name."""
+    return {k[len(prefix):]: v.float() for k, v in weights.read_folder(folder)[0].items() if k.startswith(prefix)}
 
 
 def start_from(folder, modules):
-    """Loads exported weights into modules, given by their public prefixes; what the files lack keeps its start."""
+    """Loads the weights of a folder's model into modules, given by their public prefixes; what it lacks keeps its
+    start."""
+    tensors, _ = weights.read_folder(folder)
     for prefix, module in modules.items():
-        own, found = module.state_dict(), exported(folder, prefix)
-        module.load_state_dict(own | {k: v for k, v in found.items() if k in own})
+        own = module.state_dict()
+        module.load_state_dict({k: tensors[prefix + k].float() if prefix + k in tensors else v for k, v in own.items()})
 
 
 class Average:

@@ -10,7 +10,7 @@ RUN/export/supir.safetensors has the SUPIR file with them in place:
 
     supir restore old.jpg --sdxl SDXL.safetensors --supir RUN/export/supir.safetensors
 
-A killed run goes on when the command is given again.
+Where a single .gguf holds both (embedded/model.gguf, where --from is not given), it is what --sdxl names. A killed run goes on when the command is given again.
 """
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from . import common, degrade, prompts, public, schedule
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
-EMBEDDED = Path(__file__).parents[1] / "embedded"
+EMBEDDED = Path(__file__).parents[1] / "embedded" / "model.gguf"
 BAD = 1 / 6  # the share of spoiled pictures with negative words, as in adaptor
 KEEP = 2 << 30  # bytes of decoded pictures kept in memory; the rest is decoded anew
 
@@ -110,13 +110,16 @@ class Finetune(common.Stage):
 def arguments(argv):
     ap = common.arguments("finetune", minutes=30, lr=1e-4, batch=8)
     ap.add_argument("--photos", type=Path, required=True, help="folder of photographs, with NAME.txt captions or without")
-    ap.add_argument("--from", dest="files", nargs=2, type=Path, metavar=("SDXL", "SUPIR"),
-                    default=[EMBEDDED / "sdxl.safetensors", EMBEDDED / "supir.safetensors"],
-                    help="the model to start from (default: the small one of this repository)")
+    ap.add_argument("--from", dest="files", nargs="+", type=Path, metavar="FILE", default=[EMBEDDED],
+                    help="the model to start from: SDXL's and SUPIR's file, safetensors or gguf, or one .gguf with both "
+                         "(default: the small one of this repository)")
     ap.add_argument("--crop", type=int, help="side of the training crops in pixels (default: 128, of large models 512)")
     ap.add_argument("--connectors-only", action="store_true", help="leave the adaptor as it is")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures with negative words")
-    return ap.parse_args(argv)
+    a = ap.parse_args(argv)
+    if len(a.files) > 2:
+        ap.error("--from takes one file or two")
+    return a
 
 
 def run(argv):

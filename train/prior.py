@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import common, latents, prompts, schedule, tokenizer
+from . import common, latents, prompts, schedule, tokenizer, weights
 from .models.text import Text
 from .models.unet import UNet
 
@@ -51,10 +51,14 @@ def main(argv=None):
     share = 0.0 if a.no_negatives else BAD
     captions, clean = sources[0][0], sources[0][1]["clean0"]
     torch.manual_seed(a.seed)
-    merges = a.init and common.exported_metadata(a.init).get("supir.tokenizer.merges", "").split("\n")
-    merges = [tuple(m.split(" ")) for m in merges] if merges else \
-        tokenizer.learn(captions + [tokenizer.POSITIVE, tokenizer.NEGATIVE] * 200, a.merges)
     config = {k: getattr(a, k) for k in ("l", "g", "channels", "head_dim", "groups", "mult")}
+    if (checkpoint := a.run / f"{a.name}.pt").exists():
+        began = common.load(checkpoint)["extra"]
+        merges, config = began["merges"], began["config"]
+    elif a.init:
+        merges = [tuple(m.split(" ")) for m in weights.read_folder(a.init)[1]["supir.tokenizer.merges"].split("\n")]
+    else:
+        merges = tokenizer.learn(captions + [tokenizer.POSITIVE, tokenizer.NEGATIVE] * 200, a.merges)
     tok, text, unet = build(merges, clean.shape[1], config)
     unet.start_straight()
     if a.init:

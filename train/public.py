@@ -5,35 +5,19 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from . import tokenizer
 from .models.adaptor import Adaptor, Connectors
 from .models.text import Text, TextG, TextL
 from .models.unet import UNet
 from .models.vae import VAE, Encoder
+from .weights import FileError, read
 
 MERGES = Path(__file__).parents[1] / "internal" / "clip" / "data" / "clip_merges.txt.gz"
 PREFIX = {"vae": "first_stage_model.", "encoder": "first_stage_model.denoise_encoder.",
           "unet": "model.diffusion_model.", "adaptor": "model.control_model.",
           "connectors": "model.diffusion_model.project_modules.",
           "clip_l": "conditioner.embedders.0.transformer.text_model.", "clip_g": "conditioner.embedders.1.model."}
-
-
-class FileError(Exception):
-    """A file that is not what it should be; the message says which, and what would work."""
-
-
-def read(path):
-    """(tensors by name, metadata) of a safetensors file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"{path}: no such file")
-    try:
-        with safe_open(path, "pt") as f:
-            return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
-    except (SafetensorError, OSError) as e:
-        raise FileError(f"{path}: not a safetensors file ({e}); convert .ckpt and .gguf files first") from e
 
 
 def under(tensors, prefix, leave=()):
@@ -92,20 +76,23 @@ def encoder_sizes(t):
     return dict(ch=ch, mult=tuple(t[f"down.{i}.block.0.conv2.weight"].shape[0] // ch for i in range(levels)), blocks=blocks,
                 deep=count(t, rf"down\.{levels - 1}\.block\.(\d+)\.") - blocks, attention="mid.attn_1.q.weight" in t)
 
+SUPIR = tuple(PREFIX[k] for k in ("encoder", "adaptor", "connectors"))  # what SUPIR's file has
+
 
 class Model:
-    """All networks of a pair of files, frozen."""
+    """All networks of a pair of files, or of one that holds both, frozen."""
 
-    def __init__(self, sdxl, supir):
+    def __init__(self, sdxl, supir=None):
+        supir = supir or sdxl
         self.sdxl, self.supir = Path(sdxl), Path(supir)
         a, self.metadata = read(sdxl)
-        self.tensors, more = read(supir)
+        b, more = (a, {}) if self.sdxl == self.supir else read(supir)
         self.metadata |= more
-        both = a | self.tensors
+        both = a | b
+        self.tensors = {k: v for k, v in b.items() if k.startswith(SUPIR)}
         for path, own, prefix in ((sdxl, a, PREFIX["unet"] + "input_blocks.0."), (sdxl, a, PREFIX["vae"] + "decoder."),
                                   (sdxl, a, PREFIX["clip_l"]), (sdxl, a, PREFIX["clip_g"]),
-                                  (supir, self.tensors, PREFIX["encoder"]), (supir, self.tensors, PREFIX["adaptor"]),
-                                  (supir, self.tensors, PREFIX["connectors"])):
+                                  *((supir, b, prefix) for prefix in SUPIR)):
             if not any(k.startswith(prefix) for k in own):
                 raise FileError(f"{path}: nothing under {prefix}*: name the SDXL file first, the SUPIR file second")
         try:
@@ -158,7 +145,9 @@ class Model:
         (ids, wl), nl = sizes(l, "embeddings.token_embedding.weight", r"encoder\.layers\.(\d+)\.")
         (_, wg), ng = sizes(g, "token_embedding.weight", r"transformer\.resblocks\.(\d+)\.")
         text = Text(ids, self.tok.end, l=wl, g=wg, layers=1, heads=1, pooled=1)
-        text.l = load(TextL(ids, wl, nl, self.number("clip_l.heads", max(1, wl // 64))), l, self.sdxl)
+        text.l = TextL(ids, wl, nl, self.number("clip_l.heads", max(1, wl // 64)))
+        norm = {k: v for k, v in text.l.state_dict().items() if k.startswith("final_layer_norm.")}  # unused, so that
+        load(text.l, norm | l, self.sdxl)                                                           # convert drops it
         text.g = load(TextG(ids, wg, ng, self.number("clip_g.heads", max(1, wg // 64)), g["text_projection"].shape[1]),
                       g, self.sdxl)
         return text

@@ -115,7 +115,7 @@ func (m *models) print(v variant) (string, error) {
 	}
 	files, h := m.files[v], sha256.New()
 	fsys := cmp.Or[fs.FS](files.FS, osFS{})
-	for _, name := range []string{files.SDXL, files.SUPIR} {
+	for _, name := range names(files) {
 		info, err := fs.Stat(fsys, name)
 		if err != nil {
 			return "", err
@@ -135,6 +135,14 @@ func (m *models) print(v variant) (string, error) {
 	return m.prints[v], nil
 }
 
+// names are a model's files.
+func names(files supir.Files) []string {
+	if files.Model != "" {
+		return []string{files.Model}
+	}
+	return []string{files.SDXL, files.SUPIR}
+}
+
 // osFS is the file system, with names as a user gives them.
 type osFS struct{}
 
@@ -150,11 +158,11 @@ func (osFS) ReadFile(name string) ([]byte, error) { return os.ReadFile(name) }
 // withSUPIR is a model whose SUPIR file is another, of the file system, whether
 // the first one's lie there or are embedded.
 func withSUPIR(base supir.Files, name string) supir.Files {
+	sdxl := cmp.Or(base.SDXL, base.Model) // a file that holds both will do
 	if base.FS == nil {
-		base.SUPIR = name
-		return base
+		return supir.Files{SDXL: sdxl, SUPIR: name}
 	}
-	return supir.Files{SDXL: base.SDXL, SUPIR: name, FS: overlay{base.FS, base.SDXL}}
+	return supir.Files{SDXL: sdxl, SUPIR: name, FS: overlay{base.FS, sdxl}}
 }
 
 // overlay is the file system but for one name, which another has.

@@ -49,10 +49,10 @@ func (m *models) stage1(f *flags) (*stage1, error) {
 
 func openSet(files supir.Files) (*weights.Set, error) {
 	if files.FS == nil {
-		return weights.Open(files.SDXL, files.SUPIR)
+		return weights.Open(names(files)...)
 	}
 	var list []weights.File
-	for _, name := range []string{files.SDXL, files.SUPIR} {
+	for _, name := range names(files) {
 		data, err := fs.ReadFile(files.FS, name)
 		if err != nil {
 			return nil, err
