@@ -107,7 +107,7 @@ class Stage:
     first one keeps time, evaluates and saves.
     """
 
-    def __init__(self, args, modules, decay=0.999, weight_decay=0.01, betas=(0.9, 0.99)):
+    def __init__(self, args, modules, decay=0.999, weight_decay=0.01, betas=(0.9, 0.99), optimizer=torch.optim.AdamW):
         torch.set_num_threads(args.threads)
         torch.manual_seed(args.seed)
         self.args, self.modules = args, modules
@@ -115,7 +115,7 @@ class Stage:
         self.log_path = args.run / "logs" / f"{args.name}.jsonl"
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         params = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
-        self.opt = torch.optim.AdamW(params, lr=args.lr, betas=betas, weight_decay=weight_decay, fused=True)
+        self.opt = optimizer(params, lr=args.lr, betas=betas, weight_decay=weight_decay, fused=True)
         self.average = Average(params, decay)
         self.params = params
         self.iter, self.elapsed, self.pending, self.extra = 0, 0.0, 0.0, {}

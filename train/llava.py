@@ -4,10 +4,15 @@
 
 First the pictures are made once, at the side `CACHE`, into RUN/llava: the scenes as they are, and `--cleaned` of each
 folder degraded and then cleaned by the degradation-robust encoder and the decoder, as the paper shows them to LLaVA.
-Half of a batch is of these. Tower, projector and language model learn together, from nothing: to write the caption,
-which names the largest things in the order of their size, and, so that the tower learns quickly, to tell by a linear
-layer on the mean of its features which words the caption has (thrown away afterwards; LLaVA's tower comes trained).
+Tower, projector and language model learn from nothing, for no trained tower is to be had. What makes few samples do:
+
+- The tower is told patch by patch what is there: whether the patch is the background's, or the first, second or third
+  thing's that the caption names, and that thing's colour, texture and shape (`Answers`; linear layers on the features,
+  thrown away afterwards). At first it learns from this alone.
+- Every view is new: cut, turned, flipped, its channels swapped; its caption is made anew of what is seen in it.
+- Patches start as principal components, places as sines and cosines, and matrices are moved by Muon.
 """
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +20,13 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from . import common, degrade, robust, scenes, sentencepiece, vae as vae_stage
+from . import common, degrade, muon, robust, scenes, sentencepiece, vae as vae_stage
 from .models.llava import LLaVA
 from .models.vae import VAE
+from .textures import TEXTURES
 
 CACHE = 128  # side of the pictures kept; the tower sees crops of them
-HELD = 48  # scenes of each folder that are watched, never learned from; at most a quarter of it
+HELD = 32  # scenes of each folder that are watched, never learned from; at most a quarter of it
 PROMPT = "USER: <image>\nDescribe this image. ASSISTANT:"
 VICUNA = ("A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, "
           "detailed, and polite answers to the human's questions. USER: \nDescribe this image and its style in a very "
@@ -63,15 +69,15 @@ def shrink(u8, side=CACHE):
     return np.clip(np.rint(degrade.resize(u8.astype(np.float32), side, side)), 0, 255).astype(np.uint8)
 
 
-def cache(path, total, count, make, block=16):
-    """The first `count` of the memory-mapped uint8 (total, CACHE, CACHE, 3), made by make(start, stop) in blocks; a
-    killed run goes on."""
+def cache(path, total, count, make, block=16, shape=(CACHE, CACHE, 3)):
+    """The first `count` of the memory-mapped uint8 (total, *shape), made by make(start, stop) in blocks; a killed run
+    goes on."""
     mark = path.with_suffix(".count")
     path.parent.mkdir(parents=True, exist_ok=True)
     old = int(mark.read_text()) if mark.exists() and path.exists() else 0
     if not old or len(np.load(path, mmap_mode="r")) < total:
         tmp = path.with_suffix(".tmp")
-        out = np.lib.format.open_memmap(tmp, mode="w+", dtype=np.uint8, shape=(total, CACHE, CACHE, 3))
+        out = np.lib.format.open_memmap(tmp, mode="w+", dtype=np.uint8, shape=(total, *shape))
         if old:
             out[:old] = np.load(path, mmap_mode="r")[:old]
         out.flush()
@@ -87,22 +93,54 @@ def cache(path, total, count, make, block=16):
     return np.load(path, mmap_mode="r")[:count]
 
 
+class Source:
+    """A folder's pictures, and what they show."""
+
+    def __init__(self, name, shown, true, owners, contents):
+        self.name = name
+        self.shown = shown  # uint8 (N, CACHE, CACHE, 3): what the captioner sees; true ones of the same
+        self.true, self.owners, self.contents = true, owners, contents
+        self.held = min(HELD, len(shown) // 4)
+
+    def __len__(self):
+        return len(self.shown) - self.held
+
+    def watched(self):
+        """Pictures that are never learned from, and their captions."""
+        n = range(self.held)
+        return np.array(self.shown[:self.held]), [scenes.describe(self.true[i], self.owners[i], *self.contents[i]) for i in n]
+
+    def view(self, rng, i, cut):
+        """Cut, turned, flipped, and with other colours: what is seen, and the same of true picture and owners."""
+        i += self.held
+        y, x = rng.integers(0, CACHE - cut + 1, 2)
+        turns, flip = rng.integers(4), rng.random() < 0.5
+        colours = rng.permutation(3) if rng.random() < 0.6 else np.arange(3)
+
+        def part(p):
+            p = np.rot90(p[i, y:y + cut, x:x + cut], turns)
+            return p[:, ::-1] if flip else p
+
+        things, marks = self.contents[i]
+        grown = [scenes.Thing(t.kind, t.texture, t.whole * (CACHE / cut) ** 2) for t in things]
+        true = part(self.true)[..., colours]
+        shown = true if self.shown is self.true else part(self.shown)[..., colours]
+        return shown, true, part(self.owners), grown, marks
+
+
 def pictures(a):
-    """Lists of (pictures, captions): clean ones, cleaned ones, and those watched by name."""
-    folders = [(f, *scenes.load(a.run / f)) for f in a.folders]
-    clean, cleaned, watched, stage1 = [], [], {}, None
+    """The sources of clean pictures, and of cleaned ones."""
+    clean, cleaned, stage1 = [], [], None
+    for n, f in enumerate(a.folders):
+        full, _ = scenes.load(a.run / f)
+        full_owners, contents = scenes.load_contents(a.run / f, len(full))
+        folder, side = a.run / a.name, full.shape[1]
+        near = (np.arange(CACHE) * 2 + 1) * side // (2 * CACHE)
+        true = cache(folder / f"{f}_clean.npy", len(full), len(full), lambda i, j: np.stack([shrink(p) for p in full[i:j]]))
+        owners = cache(folder / f"{f}_owners.npy", len(full), len(full), lambda i, j: full_owners[i:j][:, near][:, :, near],
+                       shape=(CACHE, CACHE))
+        clean.append(Source(f, true, true, owners, contents))
 
-    def keep(list_, name, x, captions):
-        held = min(HELD, len(captions) // 4)
-        list_.append((x[held:], captions[held:]))
-        if len(x) >= held:
-            watched[name] = np.array(x[:held]), captions[:held]
-
-    for f, full, captions in folders:
-        x = cache(a.run / a.name / f"{f}_clean.npy", len(full), len(full),
-                  lambda i, j: np.stack([shrink(p) for p in full[i:j]]))
-        keep(clean, f, x, captions)
-    for n, (f, full, captions) in enumerate(folders):
         def first_stage(i, j):
             nonlocal stage1
             stage1 = stage1 or FirstStage(a.run, a.exported, a.vae, a.robust)
@@ -110,34 +148,68 @@ def pictures(a):
                 shrink(degrade.degrade(np.random.default_rng((a.seed, n, k)), full[k])) for k in range(i, j)]))
 
         count = min(len(full), a.cleaned[n % len(a.cleaned)])
-        x = cache(a.run / a.name / f"{f}_cleaned.npy", len(full), count, first_stage)
-        keep(cleaned, f + "_cleaned", x, captions)
-    return clean, cleaned, watched
+        x = cache(folder / f"{f}_cleaned.npy", len(full), count, first_stage)
+        cleaned.append(Source(f + "_cleaned", x, true, owners, contents))
+    return clean, cleaned
 
 
 def views(rng, sources, count, side):
-    """`count` pictures of the sources, uint8, turned, flipped and cut at random, and their captions."""
-    sizes = np.cumsum([len(x) for x, _ in sources])
+    """`count` views of the sources at random: what is seen (N, 3, side, side), and N of (true picture, owners, things,
+    marks) of the same size."""
+    sizes = np.cumsum([len(s) for s in sources])
     cut = int(rng.integers(side, CACHE + 1))
-    out, captions = np.empty((count, cut, cut, 3), np.uint8), []
-    for n in range(count):
+    near = (np.arange(side) * 2 + 1) * cut // (2 * side)
+    shown, true, rest = [], [], []
+    for _ in range(count):
         i = int(rng.integers(sizes[-1]))
         s = int(np.searchsorted(sizes, i, side="right"))
-        x, texts = sources[s]
-        i -= int(sizes[s - 1]) if s else 0
-        y0, x0 = rng.integers(0, CACHE - cut + 1, 2)
-        p = np.rot90(x[i, y0:y0 + cut, x0:x0 + cut], rng.integers(4))
-        out[n] = p[:, ::-1] if rng.random() < 0.5 else p
-        captions.append(texts[i])
-    return out, captions
+        p, t, owners, things, marks = sources[s].view(rng, i - (int(sizes[s - 1]) if s else 0), cut)
+        shown.append(p)
+        true.append(None if t is p else t)
+        rest.append((owners[near][:, near], things, marks))
+    x = tensor(np.stack(shown), side)
+    y = x if true[0] is None else tensor(np.stack(true), side)
+    u8 = (y * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    return x, [(t, *r) for t, r in zip(u8, rest)]
 
 
 def tensor(u8, side):
     """uint8 (N, H, H, 3) -> float (N, 3, side, side) in [0, 1]"""
-    x = torch.from_numpy(np.ascontiguousarray(u8)).permute(0, 3, 1, 2).float() / 255
-    if x.shape[-1] == side:
-        return x
-    return F.interpolate(x, size=(side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    x = torch.from_numpy(np.ascontiguousarray(u8)).permute(0, 3, 1, 2)
+    if x.shape[-1] != side:
+        x = F.interpolate(x, size=(side, side), mode="bicubic", antialias=True, align_corners=False)
+    return x.float().contiguous() / 255
+
+
+COLOURS = ("black", "white", "grey", "brown", *dict(scenes.HUES))
+FILLS = ("", "sky", *TEXTURES)
+SLOTS = 5  # background, first, second, third thing named, any other
+
+
+class Answers(nn.Module):
+    """Linear layers that tell of each patch's features: slot, colour, texture, shape."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.sizes = [SLOTS, len(COLOURS), len(FILLS), 1 + len(scenes.SHAPES)]
+        self.tell = nn.Linear(c, sum(self.sizes))
+
+    def forward(self, features, want):
+        """Mean errors of the four; want (N, patches, 4), -100 where there is no answer"""
+        parts = self.tell(features).float().split(self.sizes, -1)
+        return [F.cross_entropy(p.flatten(0, 1), want[..., k].flatten(), ignore_index=-100) for k, p in enumerate(parts)]
+
+    @staticmethod
+    def true(view, patch):
+        """(patches, 4) of a view, by the owner of each patch's middle"""
+        u8, owners, things, _ = view
+        table = np.full((256, 4), -100)
+        table[1:, 0] = SLOTS - 1
+        for slot, (i, _, colour) in enumerate(scenes.seen(u8, owners, things)):
+            t = things[i]
+            table[i] = (0 if i == 0 else min(slot + 1, SLOTS - 1), COLOURS.index(colour), FILLS.index(t.texture),
+                        scenes.SHAPES.index(t.kind) + 1 if t.kind else 0)
+        return table[owners[patch // 2::patch, patch // 2::patch]].reshape(-1, 4)
 
 
 def words(caption):
@@ -152,41 +224,41 @@ def score(said, true):
 
 
 def main(argv=None):
-    ap = common.arguments("llava", minutes=60, lr=2e-3, batch=48)
+    ap = common.arguments("llava", minutes=60, lr=3e-3, batch=32)
     ap.add_argument("--folders", nargs="+", default=["scenes", "close"], help="scenes to learn from, in RUN")
-    ap.add_argument("--cleaned", type=int, nargs="+", default=[1200],
+    ap.add_argument("--cleaned", type=int, nargs="+", default=[400],
                     help="how many are degraded and cleaned, of each folder or of all alike")
     ap.add_argument("--exported", type=Path, help="folder of exported weights whose first stage cleans; or RUN's:")
     ap.add_argument("--vae", default="vae_final.pt")
     ap.add_argument("--robust", default="robust.pt")
     ap.add_argument("--size", type=int, default=96, help="side of the picture that the tower sees")
-    ap.add_argument("--patch", type=int, default=16)
-    ap.add_argument("--tower", type=int, nargs=4, default=[96, 3, 3, 288], help="width, layers, heads, MLP")
+    ap.add_argument("--patch", type=int, default=12)
+    ap.add_argument("--tower", type=int, nargs=4, default=[96, 4, 3, 288], help="width, layers, heads, MLP")
     ap.add_argument("--text", type=int, nargs=4, default=[96, 2, 3, 192], help="the same of the language model")
+    ap.add_argument("--alone", type=float, default=0.4, help="share of the time in which the tower learns alone")
     ap.add_argument("--pictures-only", action="store_true", help="make the pictures and stop")
     a = ap.parse_args(argv)
     torch.set_num_threads(a.threads)
-    clean, cleaned, watched = pictures(a)
+    clean, cleaned = pictures(a)
     if a.pictures_only:
         return
     torch.manual_seed(a.seed)
     path = a.run / f"{a.name}.pt"
     if path.exists():
-        extra = common.load(path)["extra"]
-        vocabulary, said = extra["vocabulary"], extra["words"]
+        vocabulary = common.load(path)["extra"]["vocabulary"]
     else:
-        captions = [c for _, list_ in clean for c in list_]
+        captions = [c for f in a.folders for c in scenes.load(a.run / f)[1]]
         vocabulary = sentencepiece.learn(captions + [VICUNA, PROMPT.replace("<image>", "")] * 20, 600)
-        said = sorted(set().union(*map(words, captions)))
     tok = sentencepiece.Tokenizer(*vocabulary)
     head, tail = PROMPT.split("<image>")
     model = LLaVA(len(tok.pieces), [sentencepiece.BOS, *tok.encode(head)], tok.encode(tail), a.size, a.patch, a.tower, a.text)
-    tells = nn.Linear(a.tower[0], len(said))
-    modules = {"llava": model.to(a.device), "words": tells.to(a.device)}
+    model.v.start((views(np.random.default_rng(a.seed), clean, 256, a.size)[0] - model.mean) / model.std)
+    modules = {"llava": model.to(a.device), "answers": Answers(a.tower[0]).to(a.device)}
     print({k: sum(p.numel() for p in m.parameters()) for k, m in modules.items()}, len(tok.pieces), "ids", flush=True)
-    stage = common.Stage(a, modules, weight_decay=0.05, betas=(0.9, 0.98))
-    stage.extra |= {"config": model.config, "vocabulary": vocabulary, "words": said}
-    place, known = {w: i for i, w in enumerate(said)}, {}
+    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embd" not in name]
+    stage = common.Stage(a, modules, weight_decay=0.05, betas=(0.9, 0.98), optimizer=functools.partial(muon.Muon, matrices))
+    stage.extra |= {"config": model.config, "vocabulary": vocabulary}
+    known = {}
 
     def answers(captions):
         """(N, T) ids, padded with -100 behind the end"""
@@ -197,31 +269,33 @@ def main(argv=None):
         return torch.tensor([r + [-100] * (max(map(len, rows)) - len(r)) for r in rows])
 
     def step():
-        half = a.batch // 2 if any(len(x) for x, _ in cleaned) else 0
-        shown = [views(stage.rng, kind, n, a.size) for kind, n in ((clean, a.batch - half), (cleaned, half)) if n]
-        pixels = torch.cat([tensor(x, a.size) for x, _ in shown]).to(a.device)
-        captions = [c for _, texts in shown for c in texts]
-        want = answers(captions).to(a.device)
+        few = a.batch // 3 if any(map(len, cleaned)) else 0
+        shown = [views(stage.rng, kind, n, a.size) for kind, n in ((clean, a.batch - few), (cleaned, few)) if n]
+        pixels = torch.cat([x for x, _ in shown]).to(a.device)
+        true = [v for _, list_ in shown for v in list_]
         features = model.see(pixels)
+        parts = modules["answers"](features, torch.from_numpy(np.stack([Answers.true(v, a.patch) for v in true])).to(a.device))
+        numbers = {k: p.detach() for k, p in zip(("slot", "colour", "texture", "shape"), parts)}
+        if stage.progress() < a.alone:
+            return sum(parts), numbers
+        want = answers([scenes.describe(*v) for v in true]).to(a.device)
         logits = model(features, want[:, :-1].clamp(min=0)).float()
         write = F.cross_entropy(logits.flatten(0, 1), want.flatten(), ignore_index=-100)
-        has = torch.zeros(len(captions), len(said))
-        for i, c in enumerate(captions):
-            for w in words(c):
-                if w in place:
-                    has[i, place[w]] = 1
-        tell = F.binary_cross_entropy_with_logits(tells(features.mean(1)).float(), has.to(a.device))
-        return write + 5 * tell, {"write": write.detach(), "tell": tell.detach()}
+        return 2 * write + sum(parts), numbers | {"write": write.detach()}
 
     def evaluate():
+        if stage.progress() < a.alone:
+            return {}
         out = {}
-        for name, (x, true) in watched.items():
-            said_ = [tok.decode(i) for i in model.write(tensor(x, a.size).to(a.device), sentencepiece.EOS)]
-            out[f"{name}_precision"], out[f"{name}_recall"] = score(said_, true)
-        print("\n".join(f"  {t} | {s}" for t, s in list(zip(true, said_))[:3]), flush=True)
+        for s in (*clean, *cleaned):
+            x, true = s.watched()
+            if len(x):
+                said = [tok.decode(i) for i in model.write(tensor(x, a.size).to(a.device), sentencepiece.EOS)]
+                out[f"{s.name}_precision"], out[f"{s.name}_recall"] = score(said, true)
+                print("\n".join(f"  {t} | {s}" for t, s in list(zip(true, said))[:3]), flush=True)
         return out
 
-    stage.run(step, evaluate, evaluate_every=240)
+    stage.run(step, evaluate, evaluate_every=600)
 
 
 def load(path):

@@ -3,11 +3,14 @@
     python -m train.scenes --out DIR --count 1600 --size 320 --workers 2
     python -m train.scenes --out DIR --count 1600 --size 128 --close --block 200
 
-writes scenes.npy (uint8, count x size x size x 3) and captions.json. Scene i depends only on (seed, i), so a
-killed run continues where it stopped.
+writes scenes.npy (uint8, count x size x size x 3), captions.json, and what captions are made from: owners.npy (uint8,
+count x size x size: whose each pixel is) and things.json. A caption names what can be seen, not what was painted: a
+thing that others hide, or a texture fainter than the grain, is left out. Scene i depends only on (seed, i), so a killed
+run continues where it stopped.
 """
 import argparse
 import colorsys
+import dataclasses
 import json
 import multiprocessing
 import time
@@ -23,6 +26,8 @@ HUES = (("red", 0), ("orange", 28), ("yellow", 55), ("green", 115), ("cyan", 180
         ("pink", 330), ("red", 360))
 WORDS = "open sale stop cafe north 42 hotel art river light time news park road map 7 exit home 2024 sun".split()
 LARGE = 0.22  # of the side: shapes above this are worth a mention
+FAINT = 0.015  # deviation of brightness below which a texture is not named
+BACKGROUND, OTHERS = 0, 255  # owners of pixels beside the large things 1, 2, ...: the background, small things
 
 
 def random_colour(rng, palette):
@@ -58,6 +63,42 @@ def colour_name(rgb):
     if 15 <= h * 360 < 45 and v < 0.62:
         return "brown"
     return min(HUES, key=lambda n: abs(n[1] - h * 360))[0]
+
+
+@dataclasses.dataclass
+class Thing:
+    """A large shape, or the background (kind "")."""
+    kind: str
+    texture: str  # or "" where it is plain, or too faint to be seen
+    whole: float  # its area if nothing hid it, as a share of the picture; it may reach beyond
+
+
+def seen(u8, owners, things):
+    """[(index into things, share of the picture, colour's name)]: the large things that can be told, the largest first,
+    then the background. u8 (H, W, 3), owners (H, W). `whole` is taken as a share of this picture."""
+    flat = owners.ravel()
+    count = np.bincount(flat, minlength=256)
+    sums = np.stack([np.bincount(flat, u8[..., c].ravel(), 256) for c in range(3)], -1)
+    share = count / flat.size
+    named = [i for i in range(1, len(things)) if share[i] > 0.015 and share[i] > 0.35 * things[i].whole]
+    named.sort(key=lambda i: -share[i])
+
+    def colour(i):
+        return colour_name(sums[i] / max(1, count[i]) / 255)
+
+    if share[BACKGROUND] < 0.02:  # nearly hidden: what else is not named counts as background
+        rest = [i for i in range(256) if i not in named]
+        sums[BACKGROUND], count[BACKGROUND] = sums[rest].sum(0), count[rest].sum()
+    return [(i, share[i], colour(i)) for i in (*named, BACKGROUND)]
+
+
+def describe(u8, owners, things, marks):
+    """The caption: the three largest things, or marks (words, lines) where there are fewer, and the background."""
+    *large, (_, share, colour) = seen(u8, owners, things)
+    parts = [" ".join(filter(None, (c, things[i].texture, things[i].kind))) for i, _, c in large]
+    ground = things[BACKGROUND].texture if share > 0.05 else ""
+    style = "night " if u8.mean() < 60 else "black and white " if np.ptp(u8.astype(int), -1).mean() < 8 else ""
+    return f"a {style}photo of " + ", ".join([*(parts + marks)[:3], f"{colour} {ground or 'plain'} background"])
 
 
 def signed_distance(rng, kind, y, x, r):
@@ -118,7 +159,7 @@ class Painter:
         return name, np.take(np.take(t, np.arange(y, y + h), 0, mode="wrap"), np.arange(x, x + w), 1, mode="wrap")
 
     def fill(self, rng, h, w, palette):
-        """(h, w, 3) colours, the main colour's name, and the texture's name or ''."""
+        """(h, w, 3) colours, and the texture's name, or '' if it has none that can be seen."""
         base = random_colour(rng, palette)
         out = np.broadcast_to(base, (h, w, 3)).copy()
         word = ""
@@ -132,25 +173,29 @@ class Painter:
             word, t = self.texture(rng, h, w)
             t = t[..., None] * rng.uniform(0.1, 1)
             other = random_colour(rng, palette) if rng.random() < 0.35 else out * rng.uniform(0.1, 0.8)
-            out = out + t * np.where(t > 0, 0.7 * (1 - out) * rng.uniform(0, 1), (out - other))
-        return np.clip(out, 0, 1).astype(np.float32), colour_name(out.mean((0, 1))), word
+            change = t * np.where(t > 0, 0.7 * (1 - out) * rng.uniform(0, 1), (out - other))
+            out = out + change
+            if change.mean(-1).std() < FAINT:
+                word = ""
+        return np.clip(out, 0, 1).astype(np.float32), word
 
     def scene(self, rng, size, close=False):
-        """uint8 (size, size, 3) and its caption. A close view holds few and large things, all of them in the caption:
-        from it the denoiser learns what the words mean."""
+        """uint8 (size, size, 3), owners of its pixels (size, size), the things they mean, and marks: what `describe`
+        takes. A close view holds few and large things, all of them in the caption: from it the denoiser learns what
+        the words mean."""
         palette = random_palette(rng)
         n = size + 16
-        canvas, colour, word = self.fill(rng, n, n, palette)
+        canvas, word = self.fill(rng, n, n, palette)
         if rng.random() < 0.3:  # a sky: smooth, from one colour to another
             a, b = random_colour(rng, palette), random_colour(rng, palette)
             t = np.linspace(0, 1, n, dtype=np.float32)[:, None, None] ** rng.uniform(0.5, 2)
             canvas = a + (b - a) * t + np.zeros((n, n, 3), np.float32)
-            colour, word = colour_name((a + b) / 2), "sky"
+            word = "sky"
             if rng.random() < 0.5:
                 cloud = np.clip(np.kron(power_noise(rng, 64, 1.6), np.ones((n // 64 + 1,) * 2))[:n, :n], 0, 1)
                 canvas += gaussian_filter(cloud, 6)[..., None] * 0.4
                 word = "clouds"
-        parts = [(1.0, f"{colour} {word or 'plain'} background")]
+        owners, things, marks = np.zeros((n, n), np.uint8), [Thing("", word, 1.0)], []
         depth = rng.random() < 0.25  # far things out of focus
         count = int(np.exp(rng.uniform(np.log(20), np.log(320))))
         e, small, big = rng.uniform(0.3, 2), 3.0, size * 0.5  # density of radii ~ r^-(e+1)
@@ -162,28 +207,29 @@ class Painter:
             soft = rng.choice([0.7, 1.2, 3.0, 8.0], p=[0.7, 0.18, 0.08, 0.04])
             if depth:
                 soft = max(soft, 6 * (1 - i / count))
-            parts += self.place(rng, canvas, float(r), soft, palette, size)
+            self.place(rng, canvas, owners, things, float(r), soft, palette, size)
         if rng.random() < 0.22:
-            parts += self.write(rng, canvas, palette)
+            marks.append(self.write(rng, canvas, palette))
         if rng.random() < 0.18:
-            parts += self.draw_lines(rng, canvas, palette)
-        return self.finish(rng, canvas, parts, size)
+            marks.append(self.draw_lines(rng, canvas, palette))
+        return *self.finish(rng, canvas, owners, size), things, marks
 
-    def place(self, rng, canvas, r, soft, palette, size):
-        """Draws one shape; returns its caption if it is large."""
+    def place(self, rng, canvas, owners, things, r, soft, palette, size):
+        """Draws one shape; a large one is added to things."""
         n = canvas.shape[0]
         cy, cx = rng.uniform(-0.3 * r, n + 0.3 * r, 2)
         y0, y1 = max(0, int(cy - r * 1.3 - soft)), min(n, int(cy + r * 1.3 + soft) + 1)
         x0, x1 = max(0, int(cx - r * 1.3 - soft)), min(n, int(cx + r * 1.3 + soft) + 1)
         if y1 - y0 < 2 or x1 - x0 < 2:
-            return []
+            return
         y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
         kind = SHAPES[rng.integers(len(SHAPES))]
+        state = rng.bit_generator.state
         d = signed_distance(rng, kind, y - cy, x - cx, r)
         mask = np.clip(0.5 - d / soft, 0, 1)[..., None]
         if rng.random() < 0.2:
             mask = mask * rng.uniform(0.3, 0.9)
-        paint, colour, word = self.fill(rng, y1 - y0, x1 - x0, palette)
+        paint, word = self.fill(rng, y1 - y0, x1 - x0, palette)
         style = rng.random()
         if style < 0.25:  # a ball's or cushion's shading, towards the edge
             paint = paint * np.clip(1 + d / (r + 1e-3), 0.15, 1)[..., None] ** -rng.choice([-0.6, 0.25])
@@ -194,9 +240,15 @@ class Painter:
             shade = np.clip(1 - np.maximum(d, 0) / (0.25 * r), 0, 1)[..., None]
             region *= 1 - 0.5 * shade * (1 - mask)
         region += (np.clip(paint, 0, 1) - region) * mask
-        if r < LARGE * size or mask.max() < 0.5:
-            return []
-        return [(r / size, f"{colour} {word + ' ' if word else ''}{kind}")]
+        owner = OTHERS
+        if r >= LARGE * size and mask.max() >= 0.5:
+            side = np.linspace(-1.3, 1.3, 40) * r  # the whole of it, once more, on a coarse grid
+            again = np.random.Generator(np.random.PCG64())
+            again.bit_generator.state = state
+            whole = (signed_distance(again, kind, side[:, None] + 0 * side, side + 0 * side[:, None], r) < 0).mean()
+            owner = len(things)
+            things.append(Thing(kind, word, float(whole * (2.6 * r / size) ** 2)))
+        owners[y0:y1, x0:x1][mask[..., 0] >= 0.5] = owner
 
     def write(self, rng, canvas, palette):
         """Words in a plain typeface."""
@@ -211,7 +263,7 @@ class Painter:
                 layer = layer.rotate(rng.uniform(-40, 40), Image.BICUBIC)
             m = np.asarray(layer, np.float32)[..., None] / 255
             canvas += (random_colour(rng, palette) - canvas) * m
-        return [(0.3, f"the word {word}")]
+        return f"the word {word}"
 
     def draw_lines(self, rng, canvas, palette):
         """Line art: thin curves drawn at twice the size."""
@@ -227,10 +279,10 @@ class Painter:
             d.line([tuple(k) for k in c], fill=255, width=int(rng.integers(1, 6)))
         m = np.asarray(layer.resize((n, n), Image.BOX), np.float32)[..., None] / 255
         canvas += (random_colour(rng, palette) - canvas) * m
-        return [(0.3, f"{rng.choice(['thin', 'curved'])} lines")]
+        return f"{rng.choice(['thin', 'curved'])} lines"
 
-    def finish(self, rng, canvas, parts, size):
-        """Light falling off over the scene, a lens a little soft, sensor grain; then the caption."""
+    def finish(self, rng, canvas, owners, size):
+        """Light falling off over the scene, a lens a little soft, sensor grain: the picture and its owners."""
         n = canvas.shape[0]
         if rng.random() < 0.5:
             light = gaussian_filter(rng.standard_normal((n, n)), n / 5)
@@ -240,26 +292,26 @@ class Painter:
             dy, dx = (8 * gaussian_filter(rng.standard_normal((n, n)), 24, mode="wrap") * 24 for _ in range(2))
             canvas = np.stack([map_coordinates(canvas[..., c], [y + dy, x + dx], order=1, mode="reflect")
                                for c in range(3)], -1)
+            owners = map_coordinates(owners, [y + dy, x + dx], order=0, mode="reflect")
         if rng.random() < 0.3:
             canvas = gaussian_filter(canvas, (s := rng.uniform(0.3, 0.7), s, 0))
         canvas = np.clip(canvas, 0, 1) ** rng.uniform(0.8, 1.3)
         canvas = canvas + rng.normal(0, rng.choice([0, 0.004, 0.01]), canvas.shape)
         u8 = np.clip(np.rint(canvas[8:8 + size, 8:8 + size] * 255), 0, 255).astype(np.uint8)
-        style = "night " if u8.mean() < 60 else "black and white " if np.ptp(u8.astype(int), -1).mean() < 8 else ""
-        best = [p for _, p in sorted(parts[1:], reverse=True)[:3]] + [parts[0][1]]
-        return u8, f"a {style}photo of " + ", ".join(best)
+        return u8, owners[8:8 + size, 8:8 + size]
 
 
 def render(job):
-    """Renders scenes [start, stop) into the memory map; the worker's textures depend on the block."""
-    path, size, seed, start, stop, close = job
-    out = np.lib.format.open_memmap(path, mode="r+")
+    """Renders scenes [start, stop) into the memory maps; the worker's textures depend on the block."""
+    folder, size, seed, start, stop, close = job
+    out, whose = (np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+") for name in ("scenes", "owners"))
     painter = Painter((seed, start))
-    captions = []
+    captions, contents = [], []
     for i in range(start, stop):
-        out[i], caption = painter.scene(np.random.default_rng((seed, i)), size, close)
-        captions.append(caption)
-    return start, captions
+        out[i], whose[i], things, marks = painter.scene(np.random.default_rng((seed, i)), size, close)
+        captions.append(describe(out[i], whose[i], things, marks))
+        contents.append([[dataclasses.astuple(t) for t in things], marks])
+    return start, captions, contents
 
 
 def main(argv=None):
@@ -273,30 +325,49 @@ def main(argv=None):
     ap.add_argument("--block", type=int, default=40, help="scenes that share one bank of textures")
     a = ap.parse_args(argv)
     a.out.mkdir(parents=True, exist_ok=True)
-    path, done_path = a.out / "scenes.npy", a.out / "captions.json"
-    captions = json.loads(done_path.read_text()) if done_path.exists() else {}
-    if not path.exists():
-        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(a.count, a.size, a.size, 3)).flush()
+    captions, contents = ({} if not p.exists() else json.loads(p.read_text()) for p in paths(a.out))
+    for name, shape in (("scenes", (3,)), ("owners", ())):
+        path = a.out / f"{name}.npy"
+        if not path.exists():
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(a.count, a.size, a.size, *shape)).flush()
+            captions = {} if name == "owners" else captions  # a folder of before there were owners
     blocks = [b for b in range(0, a.count, a.block) if str(b) not in captions]
-    jobs = [(str(path), a.size, a.seed, b, min(b + a.block, a.count), a.close) for b in blocks]
+    jobs = [(a.out, a.size, a.seed, b, min(b + a.block, a.count), a.close) for b in blocks]
     t = time.time()
     with multiprocessing.Pool(a.workers) as pool:
-        for start, block in pool.imap(render, jobs):
-            captions[str(start)] = block
-            tmp = done_path.with_suffix(".tmp")
-            tmp.write_text(json.dumps(captions, indent=0))
-            tmp.replace(done_path)
+        for start, *block in pool.imap(render, jobs):
+            captions[str(start)], contents[str(start)] = block
+            for p, what in zip(paths(a.out)[::-1], (contents, captions)):  # captions say what is done
+                tmp = p.with_suffix(".tmp")
+                tmp.write_text(json.dumps(what, indent=0 if what is captions else None))
+                tmp.replace(p)
             print(f"{sum(map(len, captions.values()))} scenes, {time.time() - t:.0f} s", flush=True)
+
+
+def paths(folder):
+    return Path(folder) / "captions.json", Path(folder) / "things.json"
+
+
+def in_order(blocks):
+    """The lists of the blocks from the first on, as one."""
+    out, i = [], 0
+    while str(i) in blocks:
+        out += blocks[str(i)]
+        i = len(out)
+    return out
 
 
 def load(folder):
     """(memory-mapped uint8 N x H x W x 3, list of N captions), of the blocks rendered so far."""
-    captions = json.loads((Path(folder) / "captions.json").read_text())
-    rendered, i = [], 0
-    while str(i) in captions:
-        rendered += captions[str(i)]
-        i = len(rendered)
-    return np.load(Path(folder) / "scenes.npy", mmap_mode="r")[:len(rendered)], rendered
+    captions = in_order(json.loads(paths(folder)[0].read_text()))
+    return np.load(Path(folder) / "scenes.npy", mmap_mode="r")[:len(captions)], captions
+
+
+def load_contents(folder, count):
+    """(memory-mapped owners N x H x W, list of (things, marks)) of the first scenes."""
+    contents = in_order(json.loads(paths(folder)[1].read_text()))[:count]
+    return (np.load(Path(folder) / "owners.npy", mmap_mode="r")[:count],
+            [([Thing(*t) for t in things], marks) for things, marks in contents])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from train import degrade
-from train.scenes import Painter
+from train.scenes import Painter, describe
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +12,7 @@ def scene():
 
 
 def test_scene_is_captioned(scene):
-    picture, caption = scene
+    picture, caption = scene[0], describe(*scene)
     assert picture.shape == (96, 96, 3) and picture.dtype == np.uint8
     assert "photo of" in caption and "background" in caption
 
