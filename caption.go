@@ -63,7 +63,7 @@ type description struct {
 // describe asks the captioner about the picture, or about each of its windows.
 func (m *Model) describe(ctx context.Context, set *settings, seen image.Image, parts []image.Rectangle, whole bool, track *tracker) (d description, err error) {
 	track.enter(StageCaption, 1)
-	asked := &asked{model: m, whole: whole, progress: func(done, of int) { track.step(done, of, nil) }}
+	asked := &asked{model: m, whole: whole, folder: set.CaptionCache, progress: func(done, of int) { track.step(done, of, nil) }}
 	defer asked.close()
 	ctx = context.WithValue(ctx, askedKey{}, asked)
 	ask := func(img image.Image) string {

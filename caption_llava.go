@@ -2,13 +2,12 @@ package supir
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
 	"io/fs"
 	"slices"
+	"sync"
 
 	"supir/internal/llava"
 	"supir/internal/memory"
@@ -32,7 +31,8 @@ type LLaVAFiles struct {
 // the context given to a Captioner. The zero value asks as SUPIR does.
 //
 // A caption is remembered by the picture and these settings until the model is
-// closed. For a prompt it ends where the text encoders can take no more.
+// closed, and beyond in [Options].CaptionCache. For a prompt it ends where the
+// text encoders can take no more.
 type LLaVA struct {
 	// Question asks for the description. Default: the model's.
 	Question string
@@ -106,7 +106,8 @@ func (c LLaVA) options() (llava.Options, error) {
 // asked is what LLaVA finds in its context: the model, and how it is asked.
 type asked struct {
 	model    *Model
-	whole    bool // the caption itself is wanted, not a prompt
+	whole    bool   // the caption itself is wanted, not a prompt
+	folder   string // Options.CaptionCache
 	progress func(done, of int)
 	session  *llava.Session
 }
@@ -125,7 +126,13 @@ const captionPrecision = nn.Stored
 func (a *asked) caption(ctx context.Context, img image.Image, o llava.Options) (string, error) {
 	n := a.model.networks
 	key := captionKey(img, o, a.whole)
-	if text, ok := a.model.captions.get(key); ok {
+	kept := keptCaption(a.folder, n.llavaIdentity, key)
+	text, ok := a.model.captions.get(key)
+	if !ok {
+		text, ok = kept.read()
+	}
+	if ok {
+		a.model.captions.put(key, text)
 		return text, nil
 	}
 	if a.session == nil {
@@ -139,52 +146,9 @@ func (a *asked) caption(ctx context.Context, img image.Image, o llava.Options) (
 	text, err := a.session.Caption(ctx, img, o)
 	if err == nil {
 		a.model.captions.put(key, text)
+		kept.write(text)
 	}
 	return text, err
-}
-
-// captionKey tells a picture and all that its caption depends on.
-func captionKey(img image.Image, o llava.Options, whole bool) [sha256.Size]byte {
-	h := sha256.New()
-	b := img.Bounds()
-	fmt.Fprintf(h, "%d %d %q %d %v %v %d %d %v\n", b.Dx(), b.Dy(), o.Question, o.Fit, o.Temperature, o.TopP, o.Seed, o.MaxTokens, whole)
-	row := make([]byte, 0, 8*b.Dx())
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		row = row[:0]
-		for x := b.Min.X; x < b.Max.X; x++ {
-			r, g, bl, a := img.At(x, y).RGBA()
-			for _, v := range [...]uint32{r, g, bl, a} {
-				row = binary.LittleEndian.AppendUint16(row, uint16(v))
-			}
-		}
-		h.Write(row)
-	}
-	return [sha256.Size]byte(h.Sum(nil))
-}
-
-// captionMemory remembers captions, the latest ones.
-type captionMemory struct {
-	text  map[[sha256.Size]byte]string
-	order [][sha256.Size]byte
-}
-
-const rememberedCaptions = 256
-
-func (c *captionMemory) get(key [sha256.Size]byte) (text string, ok bool) {
-	text, ok = c.text[key]
-	return text, ok
-}
-
-func (c *captionMemory) put(key [sha256.Size]byte, text string) {
-	if c.text == nil {
-		c.text = map[[sha256.Size]byte]string{}
-	}
-	if len(c.order) == rememberedCaptions {
-		delete(c.text, c.order[0])
-		c.order = slices.Delete(c.order, 0, 1)
-	}
-	c.text[key] = text
-	c.order = append(c.order, key)
 }
 
 // String names the files, for messages.
@@ -218,6 +182,7 @@ func (n *networks) openLLaVA(files LLaVAFiles) (err error) {
 		}
 		n.more = append(n.more, sets[i])
 	}
+	n.llavaIdentity = sync.OnceValue(files.identity)
 	n.llava, err = llava.Open(sets[0], sets[1])
 	return err
 }

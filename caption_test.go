@@ -239,3 +239,47 @@ func TestSidecar(t *testing.T) {
 	_, err = Sidecar(name).Caption(t.Context(), nil)
 	assert.ErrorContains(t, err, "not a caption")
 }
+
+// TestCaptionCache wants captions kept beyond a model, by picture, settings and
+// weights, and no failure where they cannot be.
+func TestCaptionCache(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "supir", "captions")
+	ask := func(llava LLaVA, folder string) (text string, tokens int) {
+		m := withLLaVA(t)
+		opts := quick()
+		opts.Captioner, opts.CaptionRaw, opts.CaptionCache = llava, true, folder
+		opts.Progress = func(p Progress) { tokens = max(tokens, p.Step) }
+		text, err := m.Caption(t.Context(), scene(64, 64), opts)
+		require.NoError(t, err)
+		return text, tokens
+	}
+	short := LLaVA{Temperature: -1, MaxTokens: 4}
+	want, tokens := ask(short, folder)
+	require.NotEmpty(t, want)
+	require.Positive(t, tokens)
+	got, tokens := ask(short, folder)
+	require.Equal(t, want, got)
+	require.Zero(t, tokens, "no token was computed")
+	_, tokens = ask(LLaVA{Temperature: -1, MaxTokens: 5}, folder)
+	require.Positive(t, tokens, "other settings")
+
+	entries, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+	for _, e := range entries { // hand-made
+		require.NoError(t, os.WriteFile(filepath.Join(folder, e.Name()), []byte("\xff"), 0o600))
+	}
+	got, tokens = ask(short, folder)
+	require.Equal(t, want, got)
+	require.Positive(t, tokens, "what is no text is not taken")
+
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	got, _ = ask(short, filepath.Join(file, "below"))
+	require.Equal(t, want, got)
+
+	other := filepath.Join(t.TempDir(), "other.gguf")
+	require.NoError(t, os.WriteFile(other, []byte("other weights"), 0o600))
+	require.NotEqual(t, LLaVAFiles{Text: file}.identity(), LLaVAFiles{Text: other}.identity())
+	require.Nil(t, LLaVAFiles{Text: "embedded", FS: os.DirFS(".")}.identity())
+}

@@ -29,8 +29,10 @@ type networks struct {
 	tokenizer *clip.Tokenizer
 	diffusion diffusion
 	llava     *llava.Model // nil if there is none
-	defaults  defaults
-	taken     []string // names of the tensors that a model needs
+	// llavaIdentity tells its weights from others; nil where that cannot be told.
+	llavaIdentity func() []byte
+	defaults      defaults
+	taken         []string // names of the tensors that a model needs
 }
 
 // close unmaps the files.

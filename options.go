@@ -117,6 +117,10 @@ type Options struct {
 	CaptionTiles bool
 	// CaptionRaw shows the Captioner the picture as it is, not cleaned.
 	CaptionRaw bool
+	// CaptionCache is a folder where LLaVA's captions are kept, so that no picture
+	// is described twice; it is made where it is missing, and nothing in it is ever
+	// removed. Default: none; captions are kept while the model is open.
+	CaptionCache string
 	// CaptionOptional does without a caption where the Captioner fails; the result
 	// tells why. Otherwise that is an error.
 	CaptionOptional bool

@@ -59,12 +59,17 @@ func (f *flags) load(skip func(name string, err error)) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.readAll(f.photos, names, f.read, skip)
+}
+
+// readAll reads pictures until there are enough.
+func (f *flags) readAll(folder string, names []string, read func(name string) (item, error), skip func(name string, err error)) ([]item, error) {
 	var items []item
 	for _, name := range names {
 		if f.pictures > 0 && len(items) == f.pictures {
 			break
 		}
-		it, err := f.read(name)
+		it, err := read(name)
 		if err == nil && slices.ContainsFunc(items, func(o item) bool { return o.name == it.name }) {
 			err = errors.New("another picture has the same name before the extension")
 		}
@@ -75,7 +80,7 @@ func (f *flags) load(skip func(name string, err error)) ([]item, error) {
 		items = append(items, it)
 	}
 	if len(items) == 0 {
-		return nil, fmt.Errorf("%s: none of its %d pictures can be used", f.photos, len(names))
+		return nil, fmt.Errorf("%s: none of its %d pictures can be used", folder, len(names))
 	}
 	return items, nil
 }
@@ -107,37 +112,30 @@ func (f *flags) loadDegraded(skip func(name string, err error)) ([]item, error) 
 	if err != nil {
 		return nil, err
 	}
-	var items []item
-	for _, name := range names {
-		if f.pictures > 0 && len(items) == f.pictures {
-			break
-		}
-		it := item{name: stem(name), low: map[string]*image.NRGBA{}}
-		if it.truth, err = readWhole(name); err == nil {
-			for _, r := range degrade.Recipes {
-				low := filepath.Join(f.degraded, r.Name, it.name+".png")
-				if it.low[r.Name], err = readWhole(low); err != nil {
-					break
-				}
-				if want, got := it.truth.Bounds().Size().Div(r.Scale), it.low[r.Name].Bounds().Size(); got != want {
-					err = fmt.Errorf("%s is %v, not %v", low, got, want)
-					break
-				}
-			}
-		}
-		if size := it.truth; err == nil && (size.Bounds().Dx()%64 != 0 || size.Bounds().Dy()%64 != 0) {
-			err = errors.New("the sides of true pictures must be multiples of 64")
-		}
-		if err != nil {
-			skip(name, err)
-			continue
-		}
-		items = append(items, it)
+	return f.readAll(f.degraded, names, f.readDegraded, skip)
+}
+
+// readDegraded reads a true picture and what lies beside it.
+func (f *flags) readDegraded(name string) (item, error) {
+	truth, err := readWhole(name)
+	if err != nil {
+		return item{}, err
 	}
-	if len(items) == 0 {
-		return nil, fmt.Errorf("%s: none of its %d pictures can be used", f.degraded, len(names))
+	it := item{name: stem(name), truth: truth, low: map[string]*image.NRGBA{}}
+	size := truth.Bounds().Size()
+	for _, r := range degrade.Recipes {
+		low := filepath.Join(f.degraded, r.Name, it.name+".png")
+		if it.low[r.Name], err = readWhole(low); err != nil {
+			return item{}, err
+		}
+		if want, got := size.Div(r.Scale), it.low[r.Name].Bounds().Size(); got != want {
+			return item{}, fmt.Errorf("%s is %v, not %v", low, got, want)
+		}
 	}
-	return items, nil
+	if size.X%64 != 0 || size.Y%64 != 0 {
+		return item{}, errors.New("the sides of true pictures must be multiples of 64")
+	}
+	return it, nil
 }
 
 func readWhole(name string) (*image.NRGBA, error) {

@@ -26,6 +26,7 @@ type captionOptions struct {
 	flags     optionFlags
 	sidecar   bool
 	overwrite bool
+	skip      bool
 	json      bool
 }
 
@@ -41,8 +42,10 @@ it is looked at, unless --caption-raw is given.
 With one picture its caption is printed alone, with several each line is a name,
 a tab and a caption; with --json each line is an object of input, caption and
 seconds, or of input, error, hint and code. With --sidecar the caption of
-NAME.EXT is written to NAME.txt beside it instead, where "supir restore" finds
-it, and where you may edit it first.
+NAME.EXT is written to NAME.txt beside it instead (NAME.EXT.txt, if there are
+several pictures of that NAME), where "supir restore" finds
+it, and where you may edit it first; --skip-existing goes on after an
+interruption, and --json then names the text file, too.
 
 ` + exitCodesHelp,
 		Example: `  supir caption old.jpg --llava llava-v1.5-7b-Q4_K_M.gguf,mmproj-model-f16.gguf
@@ -50,8 +53,11 @@ it, and where you may edit it first.
   supir restore old.jpg --prompt "$(supir caption old.jpg --captioner sidecar)"`,
 		Args: pictures,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := exclude(cmd, "sidecar", "json"); err != nil {
+			if err := exclude(cmd, "overwrite", "skip-existing"); err != nil {
 				return err
+			}
+			if !o.sidecar && (o.overwrite || o.skip) {
+				return usagef("add --sidecar", "--overwrite and --skip-existing are about text files")
 			}
 			o.inputs = args
 			return runCaption(cmd.Context(), o)
@@ -59,7 +65,8 @@ it, and where you may edit it first.
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.sidecar, "sidecar", false, "write NAME.txt beside each picture")
-	f.BoolVar(&o.overwrite, "overwrite", false, "replace existing text files")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace existing text files, by LLaVA's captions if --captioner is auto")
+	f.BoolVar(&o.skip, "skip-existing", false, "leave out pictures whose text files exist")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a picture")
 	f.SortFlags = false
 	o.captions.add(cmd)
@@ -89,6 +96,9 @@ func runCaption(ctx context.Context, o *captionOptions) error {
 		if err := o.nameSidecars(jobs); err != nil {
 			return err
 		}
+		if o.overwrite && o.captions.auto() && files.LLaVA.Text != "" {
+			o.captions.kind = "llava" // not the text that is to be replaced
+		}
 	}
 	m, err := supir.New(files)
 	if err != nil {
@@ -97,6 +107,10 @@ func runCaption(ctx context.Context, o *captionOptions) error {
 	defer m.Close()
 	sum := summary{total: len(jobs)}
 	for _, j := range jobs {
+		if j.skip {
+			sum.skipped++
+			continue
+		}
 		began := time.Now()
 		caption, err := o.captionOne(ctx, m, files, j, opts)
 		if ctx.Err() != nil {
@@ -112,6 +126,9 @@ func runCaption(ctx context.Context, o *captionOptions) error {
 			return err
 		}
 	}
+	if sum.skipped > 0 {
+		fmt.Fprintf(o.err, "%d of %d pictures left out: their texts are there\n", sum.skipped, sum.total)
+	}
 	if code := sum.code(); code != exitOK {
 		return &failure{err: fmt.Errorf("%d pictures failed", len(sum.failures)), code: code, told: true}
 	}
@@ -120,16 +137,24 @@ func runCaption(ctx context.Context, o *captionOptions) error {
 
 // nameSidecars says where each caption goes, and makes sure that nothing is lost.
 func (o *captionOptions) nameSidecars(jobs []*job) error {
+	stem := func(j *job) string { return strings.TrimSuffix(j.input, filepath.Ext(j.input)) }
+	alike := map[string]int{}
 	for _, j := range jobs {
-		j.outputs = []string{strings.TrimSuffix(j.input, filepath.Ext(j.input)) + ".txt"}
+		alike[stem(j)]++
+	}
+	for _, j := range jobs {
+		name := stem(j)
+		if alike[name] > 1 {
+			name = j.input // a.jpg and a.png
+		}
+		j.outputs = []string{name + ".txt"}
 	}
 	if err := checkDistinct(jobs); err != nil {
 		return err
 	}
-	for _, j := range jobs {
-		if _, err := os.Lstat(j.outputs[0]); err == nil && !o.overwrite {
-			return usagef("--overwrite replaces it", "%s: already there", show(j.outputs[0]))
-		}
+	existing := jobRequest{overwrite: o.overwrite, skipExisting: o.skip}
+	if err := existing.checkExisting(jobs); err != nil {
+		return err
 	}
 	return checkWritable(jobs)
 }
@@ -174,13 +199,18 @@ func writeText(name, text string, overwrite bool) error {
 }
 
 func (o *captionOptions) print(j *job, caption string, several bool, took time.Duration) error {
+	sidecar := ""
+	if o.sidecar && caption != "" {
+		sidecar = j.outputs[0]
+	}
 	switch {
 	case o.json:
 		return o.object(struct {
 			Input   string  `json:"input"`
 			Caption string  `json:"caption"`
+			Sidecar string  `json:"sidecar,omitempty"`
 			Seconds float64 `json:"seconds"`
-		}{j.input, caption, seconds(took)})
+		}{j.input, caption, sidecar, seconds(took)})
 	case o.sidecar && caption == "":
 		_, err := fmt.Fprintf(o.err, "%s: no caption\n", show(j.input))
 		return err

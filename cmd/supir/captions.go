@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,10 +26,14 @@ type captionFlags struct {
 	optional bool
 	raw      bool
 	tiles    bool
+	cache    string
 }
 
+// captionerAuto is the default.
+const captionerAuto = "auto"
+
 // captioners are the kinds that --captioner names; anything else is an address.
-var captioners = []string{"auto", "none", "sidecar", "llava"}
+var captioners = []string{captionerAuto, "none", "sidecar", "llava"}
 
 // keyVariable is where the key for a captioning server stands in the environment.
 const keyVariable = "SUPIR_CAPTION_KEY"
@@ -43,7 +48,8 @@ func (f *captionFlags) add(cmd *cobra.Command) {
 	flags.Var(&durationValue{&f.timeout}, "caption-timeout", "give a server up after so long, as in 90s (2m)")
 	flags.BoolVar(&f.optional, "caption-optional", false, "go on without a caption where the captioner fails")
 	flags.BoolVar(&f.raw, "caption-raw", false, "show the captioner the picture as it is, without cleaning it first")
-	inGroup(cmd, captionGroup, "captioner", "llava", "caption-model", "caption-question", "caption-tokens", "caption-timeout", "caption-optional", "caption-raw")
+	flags.StringVar(&f.cache, "caption-cache", "", "`FOLDER` where LLaVA's captions are kept for the next run, or off (supir/captions in the user's folder for caches)")
+	inGroup(cmd, captionGroup, "captioner", "llava", "caption-model", "caption-question", "caption-tokens", "caption-timeout", "caption-optional", "caption-raw", "caption-cache")
 	_ = cmd.RegisterFlagCompletionFunc("captioner", cobra.FixedCompletions(captioners, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -52,6 +58,9 @@ func (f *captionFlags) addTiles(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.tiles, "caption-tiles", false, "have each window of a large picture described by itself")
 	inGroup(cmd, captionGroup, "caption-tiles")
 }
+
+// auto tells whether no captioner was named.
+func (f *captionFlags) auto() bool { return f.kind == "" || f.kind == captionerAuto }
 
 // files adds the weights of LLaVA to a model's.
 func (f *captionFlags) files(files *supir.Files) {
@@ -77,6 +86,7 @@ func (f *captionFlags) check(files supir.Files) error {
 // apply sets the options of a picture.
 func (f *captionFlags) apply(opts *supir.Options, files supir.Files, picture string) {
 	opts.CaptionOptional, opts.CaptionRaw, opts.CaptionTiles = f.optional, f.raw, f.tiles
+	opts.CaptionCache = f.cacheFolder()
 	llava := supir.LLaVA{Question: f.question, MaxTokens: f.tokens}
 	switch f.kind {
 	case "none":
@@ -85,7 +95,7 @@ func (f *captionFlags) apply(opts *supir.Options, files supir.Files, picture str
 		opts.Captioner = supir.Sidecar(picture)
 	case "llava":
 		opts.Captioner = llava
-	case "", "auto":
+	case "", captionerAuto:
 		list := supir.FirstCaption{supir.Sidecar(picture)}
 		if files.LLaVA.Text != "" {
 			list = append(list, llava)
@@ -94,6 +104,21 @@ func (f *captionFlags) apply(opts *supir.Options, files supir.Files, picture str
 	default:
 		opts.Captioner = &supir.Endpoint{URL: f.kind, Model: f.model, Key: os.Getenv(keyVariable), Question: f.question, MaxTokens: f.tokens, Timeout: f.timeout}
 	}
+}
+
+// cacheFolder is where captions are kept, "" for nowhere.
+func (f *captionFlags) cacheFolder() string {
+	switch f.cache {
+	case "":
+		folder, err := os.UserCacheDir()
+		if err != nil {
+			return ""
+		}
+		return filepath.Join(folder, "supir", "captions")
+	case "off":
+		return ""
+	}
+	return f.cache
 }
 
 // captionerValue is a kind of captioner or an address; part of pflag.Value.
