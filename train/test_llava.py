@@ -1,10 +1,11 @@
 """The tokenizer's rules, GGUF files read back, the caches' resuming."""
+import json
 import struct
 
 import numpy as np
 import torch
 
-from train import export_llava, gguf, llava, sentencepiece
+from train import export_llava, gguf, llava, scenes, sentencepiece
 from train.models.llava import LLaVA, turn
 
 TEXTS = ["a photo of red wood circle, blue stone background", "a night photo of green grass background", llava.VICUNA]
@@ -106,22 +107,58 @@ def test_cache_goes_on(tmp_path):
     assert made == [(0, 2), (2, 3), (3, 5), (5, 6)] and [int(p[0, 0, 0]) for p in x] == list(range(6))
 
 
+def test_captions_name_what_is_seen():
+    things = [scenes.Thing("", "wood", 1.0), scenes.Thing("box", "", 0.25), scenes.Thing("ring", "fur", 0.25)]
+    u8, owners = np.full((16, 16, 3), (200, 30, 30), np.uint8), np.zeros((16, 16), np.uint8)
+    u8[:8, :8], owners[:8, :8] = (20, 20, 220), 1
+    u8[8:10, 8:], owners[8:10, 8:] = (30, 200, 30), 2  # a quarter of it is left
+    assert scenes.describe(u8, owners, things, []) == "a photo of blue box, red wood background"
+    things[2].whole = 0.0625
+    assert scenes.describe(u8, owners, things, []) == "a photo of blue box, green fur ring, red wood background"
+    assert scenes.describe(u8[..., [2, 0, 1]], owners, things, ["thin lines"]) == (
+        "a photo of red box, blue fur ring, thin lines, green wood background")
+    owners[:], u8[:] = 1, (20, 20, 220)
+    assert scenes.describe(u8, owners, things, []).endswith("plain background")
+    true = llava.Answers.true((u8, owners, things, []), 4)
+    assert true.shape == (16, 4) and (true[:, 0] == 1).all() and (true[:, 3] == 1 + scenes.SHAPES.index("box")).all()
+
+
+def test_views_turn_picture_and_owners_together():
+    u8 = np.zeros((1, llava.CACHE, llava.CACHE, 3), np.uint8)
+    owners = np.zeros(u8.shape[:3], np.uint8)
+    u8[0, :40, :70, 0], owners[0, :40, :70] = 255, 1
+    source = llava.Source("x", u8, u8, owners, [([scenes.Thing("", "", 1), scenes.Thing("box", "", 0.2)], [])])
+    for seed in range(8):
+        x, [(true, whose, _, _)] = llava.views(np.random.default_rng(seed), [source], 1, 96)
+        assert ((x[0].amax(0).numpy() > 0.5) == (whose == 1)).mean() > 0.97 and true.shape == (96, 96, 3)
+
+
+def test_muon_makes_rows_orthogonal():
+    from train import muon
+    a, b = (torch.nn.Parameter(torch.randn(8, 16)) for _ in range(2))
+    opt = muon.Muon([a], [a, b], lr=0.1, weight_decay=0.0, betas=(0.9, 0.99))
+    old = a.detach().clone()
+    (a * torch.randn(8, 16)).sum().backward()
+    opt.step()
+    s = torch.linalg.svdvals(a.detach() - old)
+    assert s.max() / s.min() < 2 and len(opt.param_groups) == 2
+    opt.load_state_dict(opt.state_dict())
+
+
 def test_scores():
     said, true = ["a photo of red wood circle, blue sky background"], ["a photo of red wool box, blue sky background"]
     assert llava.score(said, true) == (0.6, 0.6)
 
 
 def test_stage_resumes_and_exports(tmp_path):
-    import json
-    (tmp_path / "scenes").mkdir()
-    np.save(tmp_path / "scenes" / "scenes.npy", np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8))
-    (tmp_path / "scenes" / "captions.json").write_text(json.dumps({"0": (TEXTS[:2] * 8)}))
+    scenes.main(["--out", str(tmp_path / "scenes"), "--count", "16", "--size", "32", "--close", "--workers", "1"])
     common = ["--run", str(tmp_path), "--folders", "scenes", "--cleaned", "8", "--exported", "embedded", "--batch", "4",
-              "--tower", "32", "1", "2", "32", "--text", "32", "1", "2", "32", "--threads", "1"]
+              "--tower", "32", "1", "2", "32", "--text", "32", "1", "2", "32", "--threads", "1", "--alone", "0.5"]
     llava.main([*common, "--iters", "1"])
     llava.main([*common, "--iters", "2"])
     log = [json.loads(x) for x in (tmp_path / "logs" / "llava.jsonl").read_text().splitlines()]
     assert [x["iter"] for x in log] == [1, 2] and "scenes_cleaned_recall" in log[1]
+    assert "write" not in log[0] and "write" in log[1]
     export_llava.main(["--run", str(tmp_path), "--out", str(tmp_path)])
     meta, tensors = read(tmp_path / "llava-text.gguf")
     assert len(meta["tokenizer.ggml.tokens"]) == len(tensors["token_embd.weight"])
