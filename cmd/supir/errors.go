@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 
 	"supir"
@@ -93,7 +94,11 @@ func endpointHint(e *supir.EndpointError) string {
 
 func weightsHint(e *supir.WeightsError) string {
 	text := e.Error()
+	path := (*fs.PathError)(nil)
+	isLoRA := func(l supir.LoRA) bool { return path.Path == l.Path }
 	switch {
+	case errors.As(e, &path) && slices.ContainsFunc(e.Files.LoRAs, isLoRA):
+		return "--lora names a LoRA of SDXL, and how much of it is taken: FILE[:WEIGHT]"
 	case e.Files.SDXL == "" && e.Files.LLaVA.String() != "":
 		return "--llava takes the language model and the mmproj of LLaVA-1.5, 7B or 13B, as GGUF files; `supir convert --llava` makes one of the published folder"
 	case strings.Contains(text, "are swapped"):
