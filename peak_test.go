@@ -27,6 +27,7 @@ type peakCase struct {
 
 	Upscale float64
 	Again   bool // restore it twice
+	Reuse   bool // steps take parts over from others
 
 	Plan     Plan  // as Model.Plan has it, before anything is loaded
 	Measured int64 // bytes at most, from then on
@@ -52,13 +53,14 @@ func TestPeak(t *testing.T) {
 	}
 	embedded := Files{Model: "embedded/model.gguf"}
 	for name, c := range map[string]peakCase{
-		"whole":    {Width: 512, Height: 384, Files: golden, Memory: 2 << 30, Strips: 1},
-		"strips":   {Width: 384, Height: 768, Files: golden, Memory: 150 << 20, Strips: 2},
+		"whole":    {Width: 448, Height: 320, Files: golden, Memory: 2 << 30, Strips: 1},
+		"strips":   {Width: 256, Height: 640, Files: golden, Memory: 110 << 20, Strips: 2},
 		"tiny":     {Width: 64, Height: 64, Files: golden, Strips: 1},
 		"int8":     {Width: 300, Height: 300, Files: embedded, Compute: ComputeAuto, Strips: 1},
 		"f32":      {Width: 256, Height: 320, Files: embedded, Compute: ComputeF32, Strips: 1},
-		"stored":   {Width: 200, Height: 400, Files: embedded, Precision: PrecisionStored, Strips: 1},
-		"upscaled": {Width: 128, Height: 96, Files: golden, Upscale: 4, Strips: 1},
+		"stored":   {Width: 160, Height: 320, Files: embedded, Precision: PrecisionStored, Strips: 1},
+		"upscaled": {Width: 128, Height: 96, Files: golden, Upscale: 3, Strips: 1},
+		"reuse":    {Width: 256, Height: 256, Files: embedded, Strips: 1, Reuse: true},
 		"again":    {Width: 256, Height: 192, Files: golden, Strips: 1, Again: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,6 +92,9 @@ func TestPeakChild(t *testing.T) {
 	require.NoError(t, err)
 	defer m.Close()
 	opts := Options{Steps: 1, Device: "cpu", Memory: c.Memory, Compute: c.Compute, Precision: c.Precision, Upscale: c.Upscale}
+	if c.Reuse {
+		opts.Steps, opts.DeepInterval, opts.AdaptorInterval, opts.GateStep = 4, 2, 4, 2
+	}
 	in := scene(c.Width, c.Height)
 	p, err := m.Plan(in.Bounds().Size(), opts)
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 // latent in one piece and cut into windows: there is no line where windows meet,
 // and no colour that windows make drift.
 func TestGradientInWindows(t *testing.T) {
-	m, err := New(Files{SDXL: "embedded/sdxl.safetensors", SUPIR: "embedded/supir.safetensors"})
+	m, err := New(Files{Model: "embedded/model.gguf"})
 	require.NoError(t, err)
 	defer m.Close()
 	const side = 512
