@@ -48,53 +48,86 @@ static void pack_plain(const supir_attention_desc & a, const AttentionLayout & l
 	}
 }
 
+// Calls f(d, n) for every vector of a row of dim floats, n of whose lanes count.
+template <class F> inline void each_vector(int64_t dim, F f) {
+	for (int64_t d = 0; d < dim; d += W) f(d, std::min<int64_t>(W, dim - d));
+}
+
+// A panel of keys less their mean, each with a scale of its own.
+static void pack_keys(const supir_attention_desc & a, const AttentionLayout & l, char * dst, const float * k, int64_t count, const float * mean) {
+	constexpr int64_t room = 4 * 64; // bytes of a key at a time: transposed in squares
+	alignas(64) char rows[panel * (room + 64)];
+	float inverse[panel];
+	char * side = dst + l.key_groups * group_bytes;
+	memset(side, 0, size_t(2 * group_bytes));
+	for (int64_t i = 0; i < count; i++) {
+		vf most = zero();
+		each_vector(a.dim, [&](int64_t d, int64_t n) { most = vmax(most, vabs(load_n(k + i * a.k_stride + d, n) - load_n(mean + d, n))); });
+		const float size = largest(most), scale = size / 127.0f;
+		inverse[i] = size > 0 ? 127.0f / size : 0.0f;
+		memcpy(side + 4 * i, &scale, 4);
+	}
+	int32_t total[panel] = {};
+	for (int64_t first = 0; first < 4 * l.key_groups; first += room) {
+		const int64_t bytes = std::min(room, 4 * l.key_groups - first);
+		memset(rows, 0, sizeof rows);
+		for (int64_t i = 0; i < count; i++) {
+			int8_t * to = reinterpret_cast<int8_t *>(rows + i * (room + 64));
+			const float * x = k + i * a.k_stride + first;
+			vi all = zeroi();
+			each_vector(std::min(bytes, a.dim - first), [&](int64_t d, int64_t n) {
+				const vi q = to_i((load_n(x + d, n) - load_n(mean + first + d, n)) * set1(inverse[i]));
+				all = addi(all, q);
+				store_s8(to + d, q);
+			});
+			total[i] += sumi(all);
+		}
+		for (int64_t g = 0; g < bytes / 4; g += W) {
+			alignas(64) char edge[W * group_bytes];
+			const bool whole = g + W <= bytes / 4;
+			char * to = whole ? dst + (first / 4 + g) * group_bytes : edge;
+			for (int64_t i = 0; i < panel; i += W) transpose(rows + i * (room + 64) + 4 * g, room + 64, to + 4 * i, group_bytes);
+			if (!whole) memcpy(dst + (first / 4 + g) * group_bytes, edge, size_t((bytes / 4 - g) * group_bytes));
+		}
+	}
+	for (int64_t i = 0; i < count; i++) {
+		const int32_t start = -128 * total[i]; // queries are bytes + 128
+		memcpy(side + group_bytes + 4 * i, &start, 4);
+	}
+}
+
 // A head's keys and values quantised: keys each with a scale of its own, less
 // their mean, which changes no weight; values each feature with a scale.
 static void pack_quantised(const supir_attention_desc & a, const AttentionLayout & l, char * dst, const float * k, const float * v) {
 	constexpr int64_t most_dim = 1024;
-	float mean[most_dim] = {}, row[most_dim] = {};
-	for (int64_t key = 0; key < a.keys; key++) {
-		for (int64_t d = 0; d < a.dim; d++) mean[d] += k[key * a.k_stride + d];
-	}
-	for (int64_t d = 0; d < a.dim; d++) mean[d] /= float(a.keys);
-	memset(dst, 0, size_t(l.key_panels * l.key_bytes));
-	for (int64_t key = 0; key < a.keys; key++) {
-		char * keys = dst + key / panel * l.key_bytes;
-		const int64_t column = key % panel;
-		float most = 0;
-		for (int64_t d = 0; d < a.dim; d++) {
-			row[d] = k[key * a.k_stride + d] - mean[d];
-			most = std::max(most, std::fabs(row[d]));
-		}
-		const float inverse = most > 0 ? 127.0f / most : 0.0f;
-		int32_t total = 0;
-		for (int64_t d = 0; d < a.dim; d++) {
-			const int32_t q = int32_t(std::nearbyint(row[d] * inverse));
-			total += q;
-			keys[d / 4 * group_bytes + 4 * column + d % 4] = char(q);
-		}
-		char * side = keys + l.key_groups * group_bytes;
-		const float scale = most / 127.0f;
-		const int32_t start = -128 * total; // queries are bytes + 128
-		memcpy(side + 4 * column, &scale, 4);
-		memcpy(side + group_bytes + 4 * column, &start, 4);
+	float mean[most_dim], inverse[most_dim];
+	each_vector(a.dim, [&](int64_t d, int64_t n) {
+		vf sum = zero();
+		for (int64_t key = 0; key < a.keys; key++) sum = sum + load_n(k + key * a.k_stride + d, n);
+		store_n(mean + d, sum * set1(1.0f / float(a.keys)), n);
+	});
+	for (int64_t p = 0; p < l.key_panels; p++) {
+		pack_keys(a, l, dst + p * l.key_bytes, k + p * panel * a.k_stride, std::min(panel, a.keys - p * panel), mean);
 	}
 	char * values = dst + l.key_panels * l.key_bytes;
-	float most[most_dim] = {};
-	for (int64_t key = 0; key < a.keys; key++) {
-		for (int64_t d = 0; d < a.dim; d++) most[d] = std::max(most[d], std::fabs(v[key * a.v_stride + d]));
-	}
 	memset(values, 0, size_t(l.value_panels * l.value_bytes));
-	for (int64_t d = 0; d < a.dim; d++) {
-		const float scale = most[d] / 127.0f;
-		memcpy(values + d / panel * l.value_bytes + l.value_groups * group_bytes + 4 * (d % panel), &scale, 4);
-		most[d] = most[d] > 0 ? 127.0f / most[d] : 0.0f;
-	}
-	for (int64_t key = 0; key < a.keys; key++) {
-		const float * x = v + key * a.v_stride;
-		for (int64_t d = 0; d < a.dim; d++) {
-			values[d / panel * l.value_bytes + key / 4 * group_bytes + 4 * (d % panel) + key % 4] = char(int32_t(std::nearbyint(x[d] * most[d])));
-		}
+	each_vector(a.dim, [&](int64_t d, int64_t n) {
+		vf most = zero();
+		for (int64_t key = 0; key < a.keys; key++) most = vmax(most, vabs(load_n(v + key * a.v_stride + d, n)));
+		char * at = values + d / panel * l.value_bytes + 4 * (d % panel);
+		store_n(reinterpret_cast<float *>(at + l.value_groups * group_bytes), most * set1(1 / 127.0f), n);
+		store_n(inverse + d, set1(127.0f) / vmax(most, set1(1e-30f)), n);
+	});
+	for (int64_t key = 0; key < a.keys; key += 4) { // the four bytes of a group
+		each_vector(a.dim, [&](int64_t d, int64_t n) {
+			vi word = zeroi();
+			for (int64_t j = std::min<int64_t>(3, a.keys - 1 - key); j >= 0; j--) {
+				const vi q = to_i(load_n(v + (key + j) * a.v_stride + d, n) * load_n(inverse + d, n));
+				word = or_(shl<8>(word), and_(q, set1i(255)));
+			}
+			char * at = values + d / panel * l.value_bytes + key / 4 * group_bytes + 4 * (d % panel);
+			store_n(reinterpret_cast<float *>(at), as_f(word), n);
+		});
 	}
 }
 
@@ -116,27 +149,28 @@ static void attention_pack(const supir_attention_desc & a, char * dst, const flo
 
 // --- The products -------------------------------------------------------------------
 
-// A panel's scores: queries times keys, for int8 times the keys' scales.
-template <int Type, int R>
-__attribute__((noinline)) static void scores_of(const char * queries, int64_t query_bytes, const char * keys, int64_t groups, float * out) {
+// A panel's scores, the first N vectors of them at a time: queries times keys, for
+// int8 times the keys' scales.
+template <int Type, int R, int N>
+__attribute__((noinline)) static void scores_of(const char * queries, int64_t query_bytes, const char * keys, int64_t groups, int64_t columns, float * out) {
 	const char * rows[R];
 	for (int i = 0; i < R; i++) rows[i] = queries + i * query_bytes;
 	const char * side = keys + groups * group_bytes;
-	for (int64_t column = 0; column < panel; column += NV * W) {
-		typename Dot<Type>::sum_t c[R][NV];
+	for (int64_t column = 0; column < columns; column += N * W) {
+		typename Dot<Type>::sum_t c[R][N];
 #pragma GCC unroll 8
 		for (int i = 0; i < R; i++) {
 #pragma GCC unroll 8
-			for (int v = 0; v < NV; v++) {
+			for (int v = 0; v < N; v++) {
 				if constexpr (Type == SUPIR_INT8) c[i][v] = loadi(side + group_bytes + 4 * (column + v * W));
 				else c[i][v] = zero();
 			}
 		}
-		accumulate<Type, R>(c, rows, keys + 4 * column, groups);
+		accumulate<Type, R, N>(c, rows, keys + 4 * column, groups);
 #pragma GCC unroll 8
 		for (int i = 0; i < R; i++) {
 #pragma GCC unroll 8
-			for (int v = 0; v < NV; v++) {
+			for (int v = 0; v < N; v++) {
 				float * at = out + i * key_block + column + v * W;
 				if constexpr (Type == SUPIR_INT8) store(at, to_f(c[i][v]) * load(reinterpret_cast<const float *>(side) + column + v * W));
 				else store(at, c[i][v]);
@@ -158,7 +192,7 @@ __attribute__((noinline)) static void gather_values(const char * weights, int64_
 #pragma GCC unroll 8
 			for (int v = 0; v < NV; v++) c[i][v] = Dot<Type>::none();
 		}
-		accumulate<Type, R>(c, rows, values + 4 * column, groups);
+		accumulate<Type, R, NV>(c, rows, values + 4 * column, groups);
 #pragma GCC unroll 8
 		for (int i = 0; i < R; i++) {
 #pragma GCC unroll 8
@@ -187,6 +221,7 @@ struct QueryState {
 template <int Type> static float weigh(const float * scores, int64_t n, int64_t padded, float scale, float most, char * dst) {
 	const vf factor = set1(scale), offset = set1(-scale * most);
 	if constexpr (Type == SUPIR_INT8) {
+		static const float full[16] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
 		uint8_t * to = reinterpret_cast<uint8_t *>(dst);
 		vi total = zeroi();
 		int64_t i = 0;
@@ -195,15 +230,15 @@ template <int Type> static float weigh(const float * scores, int64_t n, int64_t 
 			total = addi(total, q);
 			store_u8(to + i, q);
 		}
-		int64_t sum = sumi(total);
-		if (i < n) {
-			uint8_t edge[W];
-			store_u8(edge, to_i(exp2_rough(fma(load_n(scores + i, n - i), factor, offset)) * set1(255.0f)));
-			for (int64_t j = 0; j < n - i; j++) sum += to[i + j] = edge[j];
-			i = n;
+		if (i < n) { // lanes beyond n count nothing
+			const vf x = vmin(fma(load_n(scores + i, n - i), factor, offset), zero());
+			const vi q = to_i(exp2_rough(x) * load_n(full, n - i));
+			total = addi(total, q);
+			store_u8(to + i, q);
+			i += W;
 		}
 		if (i < padded) memset(to + i, 0, size_t(padded - i));
-		return float(sum);
+		return float(sumi(total));
 	} else {
 		alignas(64) float edge[W];
 		vf total = zero();
@@ -238,6 +273,10 @@ inline float largest_of(const float * x, int64_t n) {
 	vf most = set1(x[0]);
 	int64_t i = 0;
 	for (; i + W <= n; i += W) most = vmax(most, load(x + i));
+	if (i < n && n >= W) {
+		most = vmax(most, load(x + n - W)); // some once more
+		i = n;
+	}
 	float m = largest(most);
 	for (; i < n; i++) m = std::max(m, x[i]);
 	return m;
@@ -280,7 +319,9 @@ static void attend(const supir_attention_desc & a, const AttentionLayout & l, co
 	float * scores = reinterpret_cast<float *>(scratch + at.scores);
 	char * weights = scratch + at.weights;
 	for (int64_t k = 0; k < keys; k += panel) {
-		scores_of<Type, R>(queries, at.query_bytes, head + (first_key + k) / panel * l.key_bytes, l.key_groups, scores + k);
+		const char * panel_keys = head + (first_key + k) / panel * l.key_bytes;
+		if (keys - k > W) scores_of<Type, R, NV>(queries, at.query_bytes, panel_keys, l.key_groups, std::min(panel, keys - k), scores + k);
+		else scores_of<Type, R, 1>(queries, at.query_bytes, panel_keys, l.key_groups, W, scores + k);
 	}
 	const int64_t size = Type == SUPIR_INT8 ? 4 : Type == SUPIR_BF16 ? 2 : 1; // keys of a group
 	const int64_t groups = groups_of(Type, keys);
@@ -314,6 +355,7 @@ template <int Type>
 static void attention_of(const supir_attention_desc & a, float * dst, const float * q, const char * packed, char * scratch, int ith, int nth) {
 	const AttentionLayout l(a);
 	const AttentionScratch at(a);
+	constexpr int64_t ahead = 8;
 	const int64_t block = query_tiles * tile_rows, blocks = divide_up(a.queries, block), width = a.heads * a.dim;
 	QueryState * state = reinterpret_cast<QueryState *>(scratch + at.state);
 	float * out = reinterpret_cast<float *>(scratch + at.out);
@@ -323,6 +365,9 @@ static void attention_of(const supir_attention_desc & a, float * dst, const floa
 		const char * head = packed + ((a.kv_batch == 1 ? 0 : n) * a.heads + h) * l.head_bytes;
 		for (int64_t i = 0; i < count; i++) {
 			const float * x = q + (n * a.queries + first + i) * a.q_stride + h * a.dim;
+			if (i + ahead < count) { // a head's part of a row is too short for the processor to see it coming
+				for (int64_t d = 0; d < a.dim; d += 16) __builtin_prefetch(x + ahead * a.q_stride + d);
+			}
 			const float scale = write_query<Type>(scratch + at.queries + i * at.query_bytes, x, a.dim, at.query_bytes);
 			state[i] = {scale * a.scale * log2e, -INFINITY, 0, 0};
 		}

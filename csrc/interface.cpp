@@ -129,7 +129,7 @@ int64_t supir_group_stats_bytes(int64_t pixels, int64_t groups, int64_t batch) {
 enum supir_status supir_group_stats(void * stats, const float * src, int64_t pixels, int64_t channels, int64_t batch,
                                     int64_t groups, int ith, int nth) {
 	if (!positive({pixels, channels, batch, groups}) || channels % groups) return SUPIR_BAD_SHAPE;
-	if (channels > max_channels) return SUPIR_UNSUPPORTED;
+	if (channels > max_norm_channels) return SUPIR_UNSUPPORTED;
 	kernels().group_stats({pixels, channels, batch, groups, ith, nth}, static_cast<double *>(stats), src);
 	return SUPIR_OK;
 }
@@ -138,7 +138,7 @@ enum supir_status supir_group_norm_rows(void * dst, const float * src, const voi
                                         const float * scale, const float * shift, int64_t pixels, int64_t channels, int64_t batch,
                                         int64_t groups, float eps, bool silu, enum supir_type type, int32_t flags, int ith, int nth) {
 	if (!positive({pixels, channels, batch, groups}) || channels % groups || !scale != !shift) return SUPIR_BAD_SHAPE;
-	if (!is_type(type) || channels > max_channels) return SUPIR_UNSUPPORTED;
+	if (!is_type(type) || channels > max_norm_channels) return SUPIR_UNSUPPORTED;
 	kernels().group_norm_rows({pixels, channels, batch, groups, ith, nth},
 	                          {dst, src, batch * pixels, channels, type, (flags & SUPIR_ROTATE) != 0, ith, nth},
 	                          static_cast<const double *>(stats), weight, bias, scale, shift, eps, silu);

@@ -56,8 +56,10 @@ extern const Kernels * const kernels_avx2_vnni;
 extern const Kernels * const kernels_avx512;
 extern const Kernels * const kernels_avx512_bf16;
 
-// Kernels of rows keep a row or three of floats on the stack.
+// Kernels of rows keep a row of floats on the stack, group norms as much as six: a
+// thread may have no more than 128 KiB of it.
 constexpr int64_t max_channels = 16384;
+constexpr int64_t max_norm_channels = 4096;
 
 // rotation_sign of max_channels channels (interface.cpp).
 const float * rotation_signs();

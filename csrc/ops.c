@@ -57,8 +57,6 @@ static enum supir_status run(const struct supir_op * op, struct ggml_tensor * ds
 		                            (const float *) src[1] + op->v_offset, ith, nth);
 	case SUPIR_OP_ATTENTION:
 		return supir_attention(&op->attention, dst->data, (const float *) src[0] + op->q_offset, src[1], scratch, ith, nth);
-	case SUPIR_OP_GROUP_NORM:
-		return supir_group_norm(dst->data, src[0], src[1], src[2], op->pixels, op->channels, op->batch, op->groups, op->eps, ith, nth);
 	}
 	return SUPIR_UNSUPPORTED;
 }

@@ -38,14 +38,6 @@ func newOp(kind C.int32_t) (Op, *C.struct_supir_op) {
 	return Op{Func: C.supir_op_function(), Data: unsafe.Pointer(d)}, d
 }
 
-// GroupNorm normalises a contiguous planar F32 map [pixels C N] in groups of
-// channels, with weights and biases of C elements: operands map, weight, bias.
-func GroupNorm(pixels, channels, batch, groups int, eps float32) Op {
-	op, d := newOp(C.SUPIR_OP_GROUP_NORM)
-	d.pixels, d.channels, d.batch, d.groups, d.eps = C.int64_t(pixels), C.int64_t(channels), C.int64_t(batch), C.int64_t(groups), C.float(eps)
-	return op
-}
-
 // ConvertRows turns F32 rows into a compute type: operand x [C rows], result
 // [r.Bytes(C) rows].
 func ConvertRows(rows, channels int, r Rows) Op {

@@ -28,7 +28,6 @@ enum supir_op_kind {
 	SUPIR_OP_PRODUCT,
 	SUPIR_OP_ATTENTION_PACK,
 	SUPIR_OP_ATTENTION,
-	SUPIR_OP_GROUP_NORM, // planar
 };
 
 struct supir_op {

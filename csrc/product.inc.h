@@ -16,21 +16,21 @@ template <> struct Dot<SUPIR_INT8> {
 	static void apply(sum_t & c, vi a, vi b) { gain8(c, a, b); }
 };
 
-// The inner loop: c gains R rows times NV vectors of a panel's columns.
-template <int Type, int R>
-inline __attribute__((always_inline)) void accumulate(typename Dot<Type>::sum_t (&c)[R][NV], const char * const * rows,
+// The inner loop: c gains R rows times N vectors of a panel's columns.
+template <int Type, int R, int N>
+inline __attribute__((always_inline)) void accumulate(typename Dot<Type>::sum_t (&c)[R][N], const char * const * rows,
                                                       const char * columns, int64_t groups) {
 	const char * r[R];
 	for (int i = 0; i < R; i++) r[i] = rows[i];
 	for (int64_t g = 0; g < groups; g++) {
-		vi b[NV];
+		vi b[N];
 #pragma GCC unroll 8
-		for (int v = 0; v < NV; v++) b[v] = loadi(columns + g * group_bytes + v * W * 4);
+		for (int v = 0; v < N; v++) b[v] = loadi(columns + g * group_bytes + v * W * 4);
 #pragma GCC unroll 8
 		for (int i = 0; i < R; i++) {
 			const vi a = broadcast(r[i] + g * 4);
 #pragma GCC unroll 8
-			for (int v = 0; v < NV; v++) Dot<Type>::apply(c[i][v], a, b[v]);
+			for (int v = 0; v < N; v++) Dot<Type>::apply(c[i][v], a, b[v]);
 		}
 	}
 }
@@ -53,7 +53,7 @@ __attribute__((noinline)) static void multiply(const char * const * rows, const 
 				}
 			}
 		}
-		accumulate<Type, R>(c, rows, b + 4 * column, groups);
+		accumulate<Type, R, NV>(c, rows, b + 4 * column, groups);
 #pragma GCC unroll 8
 		for (int i = 0; i < R; i++) {
 #pragma GCC unroll 8

@@ -186,8 +186,8 @@ static void layer_norm(const RowsArgs & a, const float * weight, const float * b
 // few pixels, then in doubles, since large smooth maps leave nothing to chance.
 static void group_stats(const GroupArgs & a, double * stats, const float * src) {
 	constexpr int64_t few = 64;
-	alignas(64) float sums[max_channels], squares[max_channels];
-	alignas(64) double all_sums[max_channels], all_squares[max_channels];
+	alignas(64) float sums[max_norm_channels], squares[max_norm_channels];
+	alignas(64) double all_sums[max_norm_channels], all_squares[max_norm_channels];
 	const int64_t parts = parts_of(a.pixels), each = a.channels / a.groups, n = a.channels;
 	range(a.batch * parts, a.ith, a.nth, [&](int64_t i) {
 		const int64_t part = i % parts;
@@ -237,7 +237,7 @@ static void group_stats(const GroupArgs & a, double * stats, const float * src) 
 
 static void group_norm_rows(const GroupArgs & a, const RowsArgs & r, const double * stats, const float * weight,
                             const float * bias, const float * scale, const float * shift, float eps, bool with_silu) {
-	alignas(64) float buffer[max_channels], factor[max_channels], term[max_channels];
+	alignas(64) float buffer[max_norm_channels], factor[max_norm_channels], term[max_norm_channels];
 	const int64_t parts = parts_of(a.pixels), each = a.channels / a.groups, n = a.channels;
 	int64_t image = -1;
 	range(r.rows, a.ith, a.nth, [&](int64_t row) {

@@ -222,18 +222,6 @@ int64_t supir_attention_scratch(const struct supir_attention_desc * a); // bytes
 enum supir_status supir_attention(const struct supir_attention_desc * a, float * dst, const float * q, const void * packed,
                                   void * scratch, int ith, int nth);
 
-// --- Planar maps ------------------------------------------------------------------
-
-// Group norm of planar maps, src and dst [batch][channels][pixels]:
-// dst = (src - mean) / sqrt(variance + eps) * weight[channel] + bias[channel],
-// mean and variance over the pixels of each of `groups` equal groups of channels.
-// Sums are in double. dst may be src. Threads must have the same arguments but
-// for ith; dst is complete when all have returned, and may not be src where nth
-// exceeds batch * groups.
-enum supir_status supir_group_norm(float * dst, const float * src, const float * weight, const float * bias,
-                                   int64_t pixels, int64_t channels, int64_t batch, int64_t groups, float eps,
-                                   int ith, int nth);
-
 #ifdef __cplusplus
 }
 #endif
