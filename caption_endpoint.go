@@ -72,6 +72,7 @@ func (e *EndpointError) Unwrap() error { return e.Err }
 const (
 	endpointQuestion = "Describe this image and its style in a very detailed manner, in one paragraph of plain text."
 	maxAnswer        = 4 << 20 // bytes of an answer that are read
+	maxCaption       = 64 << 10
 	maxPause         = time.Minute
 )
 
@@ -227,6 +228,8 @@ func (c *Endpoint) answer(ctx context.Context, base string, body []byte) (string
 		return "", &EndpointError{URL: address, Status: http.StatusOK, Err: fmt.Errorf("refused: %s", oneLine(m.Refusal))}
 	case text == "":
 		return "", &EndpointError{URL: address, Status: http.StatusOK, Err: errors.New("the answer is empty")}
+	case len(text) > maxCaption:
+		return "", &EndpointError{URL: address, Status: http.StatusOK, Err: fmt.Errorf("a caption of %d bytes, more than %d", len(text), maxCaption)}
 	}
 	return text, nil
 }

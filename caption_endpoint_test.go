@@ -104,6 +104,7 @@ func TestEndpointFails(t *testing.T) {
 		{"not JSON", reply(200, "", "<html>welcome</html>"), "not the JSON expected", 1, nil},
 		{"other JSON", reply(200, "", `{"answer":42}`), "no choices", 1, nil},
 		{"empty", reply(200, "", `{"choices":[{"message":{"content":"  \n "}}]}`), "the answer is empty", 1, nil},
+		{"too long", reply(200, "", `{"choices":[{"message":{"content":"`+strings.Repeat("word ", maxCaption)+`"}}]}`), "a caption of", 1, nil},
 		{"thoughts only", reply(200, "", `{"choices":[{"message":{"content":"<think>hm</think>"}}]}`), "the answer is empty", 1, nil},
 		{"refusal", reply(200, "", `{"choices":[{"message":{"content":null,"refusal":"I can't"}}]}`), "refused: I can't", 1, nil},
 		{"endless", reply(200, "", strings.Repeat(" ", maxAnswer+1)), "more than 4194304 bytes", 1, nil},

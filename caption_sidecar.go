@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode/utf8"
+	"unicode"
 
 	"supir/photo"
 )
@@ -20,7 +20,8 @@ import (
 // it, the first of: a text file PICTURE.EXT.txt or PICTURE.txt; an XMP file
 // PICTURE.EXT.xmp or PICTURE.xmp with a description; the description in the
 // picture's own XMP; that in its EXIF data (ImageDescription), but for texts that
-// cameras put there of themselves. The caption is empty where there is none.
+// cameras put there of themselves. Texts are UTF-8, UTF-16 with a byte order mark,
+// or else taken for Windows-1252. The caption is empty where there is none.
 type Sidecar string
 
 // maxSidecar bounds a text file, in bytes.
@@ -35,10 +36,11 @@ func (c Sidecar) Caption(context.Context, image.Image) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if !utf8.Valid(data) {
-			return "", fmt.Errorf("%s: not a text in UTF-8", file)
+		text := photo.Text(data)
+		if strings.ContainsRune(text, 0) {
+			return "", fmt.Errorf("%s: not a text", file)
 		}
-		if text := oneLine(strings.TrimPrefix(string(data), "\uFEFF")); text != "" {
+		if text = oneLine(text); text != "" {
 			return text, nil
 		}
 	}
@@ -69,8 +71,19 @@ var cameraTexts = []string{
 	"DSC", "IMG", "cof", "hdr", "oznor", "dav", "untitled", "jpeg", "image description",
 }
 
-// oneLine joins a text's lines.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine joins a text's lines, without what would move a terminal's cursor or
+// turn its writing round.
+func oneLine(text string) string {
+	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsControl(r):
+			return ' '
+		case unicode.Is(unicode.Bidi_Control, r), r == '\uFEFF':
+			return -1
+		}
+		return r
+	}, text)), " ")
+}
 
 // readSidecar reads a file; nothing where there is none.
 func readSidecar(name string) ([]byte, error) {

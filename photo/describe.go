@@ -3,8 +3,11 @@ package photo
 import (
 	"bytes"
 	"encoding/xml"
+	"fmt"
+	"io"
 	"strings"
-	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
 )
 
 // The namespaces of descriptions in XMP.
@@ -25,7 +28,7 @@ func (m *Meta) Description() string {
 	return exifDescription(m.EXIF)
 }
 
-// exifDescription is ImageDescription, as UTF-8.
+// exifDescription is ImageDescription.
 func exifDescription(b []byte) string {
 	t, first, ok := openTIFF(b)
 	if !ok {
@@ -40,14 +43,7 @@ func exifDescription(b []byte) string {
 		return ""
 	}
 	text, _, _ := bytes.Cut(f.val, []byte{0})
-	if utf8.Valid(text) {
-		return strings.TrimSpace(string(text))
-	}
-	var s strings.Builder // Latin-1 is what is left
-	for _, c := range text {
-		s.WriteRune(rune(c))
-	}
-	return strings.TrimSpace(s.String())
+	return strings.TrimSpace(Text(text))
 }
 
 // XMPDescription is dc:description of an XMP packet or file, in the default
@@ -56,8 +52,20 @@ func XMPDescription(b []byte) string {
 	if len(b) == 0 {
 		return ""
 	}
+	wide := bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff"))
+	if wide {
+		b = []byte(Text(b))
+	}
 	d := xml.NewDecoder(bytes.NewReader(bytes.TrimRight(b, "\x00")))
-	d.CharsetReader = nil
+	d.CharsetReader = func(label string, r io.Reader) (io.Reader, error) {
+		switch label = strings.ToLower(label); {
+		case wide: // decoded already
+			return r, nil
+		case label == "iso-8859-1" || label == "windows-1252" || label == "us-ascii":
+			return charmap.Windows1252.NewDecoder().Reader(r), nil
+		}
+		return nil, fmt.Errorf("encoding %q", label)
+	}
 	var text, first string
 	depth, within := 0, 0 // of elements; the depth of dc:description, 0 outside
 	var item strings.Builder

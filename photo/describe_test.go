@@ -3,6 +3,7 @@ package photo
 import (
 	"encoding/binary"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -11,6 +12,28 @@ import (
 func exifWith(id uint16, text string) []byte {
 	b := append([]byte(nil), newHeader(binary.LittleEndian, 8)...)
 	return appendDirectory(b, binary.LittleEndian, 8, []tag{{id, typeASCII, uint32(len(text)), []byte(text)}})
+}
+
+func utf16le(text string) []byte {
+	b := []byte{0xff, 0xfe}
+	for _, u := range utf16.Encode([]rune(text)) {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	return b
+}
+
+func TestText(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                "",
+		"Großmutter":                      "Großmutter",
+		"\uFEFFGroßmutter":                "Großmutter",
+		string(utf16le("Großmutter 世")):   "Großmutter 世",
+		"\xfe\xff\x00a\x4e\x16":           "a世",
+		"\xff\xfea\x00b":                  "a\uFFFD",
+		"Gro\xdfmutter \x93hier\x94 \x80": "Großmutter “hier” €",
+	} {
+		assert.Equal(t, want, Text([]byte(in)), "%q", in)
+	}
 }
 
 func TestDescription(t *testing.T) {
@@ -37,6 +60,9 @@ func TestDescription(t *testing.T) {
 		{"before EXIF", Meta{XMP: alt(`<rdf:li xml:lang="x-default">dog</rdf:li>`), EXIF: exifWith(270, "cat\x00")}, "dog"},
 		{"an attribute", Meta{XMP: rdf(`<rdf:Description dc:description="short"/>`)}, "short"},
 		{"an element", Meta{XMP: rdf(`<rdf:Description><dc:description>plain</dc:description></rdf:Description>`)}, "plain"},
+		{"UTF-16", Meta{XMP: utf16le(`<?xml version="1.0" encoding="UTF-16"?>` + string(rdf(`<rdf:Description dc:description="Größe 世"/>`)))}, "Größe 世"},
+		{"Latin-1", Meta{XMP: append([]byte(`<?xml version="1.0" encoding="ISO-8859-1"?>`), rdf("<rdf:Description dc:description=\"K\xf6ter\"/>")...)}, "Köter"},
+		{"an encoding of its own", Meta{XMP: append([]byte(`<?xml version="1.0" encoding="EBCDIC"?>`), rdf(`<rdf:Description dc:description="x"/>`)...)}, ""},
 		{"a title alone", Meta{XMP: rdf(`<rdf:Description dc:title="short"/>`)}, ""},
 		{"no XML", Meta{XMP: []byte("<<<")}, ""},
 	} {

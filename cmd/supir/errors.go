@@ -86,6 +86,8 @@ func endpointHint(e *supir.EndpointError) string {
 	switch {
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
 		return "set the key in the environment: " + keyVariable
+	case e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError:
+		return "the server may have too much to do or too little memory; --caption-optional goes on without a caption"
 	case e.Status == 0:
 		return "is the server running? --caption-optional goes on without a caption"
 	}
