@@ -54,7 +54,9 @@ func (e *events) put(v any) {
 	_ = enc.Encode(v) // who reads it is gone; the exit code remains
 }
 
-func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}
 
 func (e *events) start(model string, pictures int) {
 	e.put(struct {
