@@ -169,7 +169,7 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := p.vae(max(sample.Sum(), text.Sum(), wholeMaps))
+	v, err := p.vae(max(sample.Sum(), text.Sum()))
 	if err != nil {
 		return nil, err
 	}
@@ -345,8 +345,11 @@ func (p *planner) sample() (*StagePlan, error) {
 }
 
 // vae plans encoding and decoding: whole pictures where that takes no more than
-// most, else in strips as large as can be.
-func (p *planner) vae(most int64) (*vaePlan, error) {
+// the other stages do, or than wholeMaps; else in strips as large as can be, or
+// half as large if that makes them no more than the others.
+func (p *planner) vae(others int64) (*vaePlan, error) {
+	const strips = 128 << 20 // bytes of a map in one of those whose other maps lie on disk
+	most := max(others, wholeMaps)
 	if p.Budget > 0 {
 		most = min(most, p.Budget-p.Overhead)
 	}
@@ -354,7 +357,7 @@ func (p *planner) vae(most int64) (*vaePlan, error) {
 	for strip := int64(256 << 20); strip >= 64<<20; strip /= 2 { // thin strips cost more than a disk
 		layouts = append(layouts, vae.Layout{Map: strip})
 	}
-	for strip := int64(128 << 20); strip >= 8<<20; strip /= 2 {
+	for strip := int64(strips); strip >= 8<<20; strip /= 2 {
 		layouts = append(layouts, vae.Layout{Map: strip, OnDisk: true})
 	}
 	var best *vaePlan
@@ -367,6 +370,9 @@ func (p *planner) vae(most int64) (*vaePlan, error) {
 			return nil, err
 		}
 		fits := next.peak() <= most
+		if layout.OnDisk && layout.Map == strips {
+			fits = next.peak() <= min(most, others)
+		}
 		if best == nil || fits || next.peak() < best.peak() {
 			best = next
 		}
