@@ -329,7 +329,7 @@ func (p *planner) sample() (*StagePlan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s == nil || p.fits(next) {
+		if s == nil || p.fits(next) || next.Sum() < s.Sum() {
 			s, p.TileSize = next, size
 		}
 		if !p.set.anyTile || p.fits(next) {
