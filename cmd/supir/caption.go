@@ -20,10 +20,8 @@ import (
 // captionOptions are what `supir caption` is asked to do.
 type captionOptions struct {
 	streams
-	inputs    []string
-	weights   weightFlags
-	captions  captionFlags
-	flags     optionFlags
+	inputs []string
+	modelFlags
 	sidecar   bool
 	overwrite bool
 	skip      bool
@@ -76,16 +74,8 @@ interruption, and --json then names the text file, too.
 }
 
 func runCaption(ctx context.Context, o *captionOptions) error {
-	opts, err := o.flags.options()
+	opts, files, _, err := o.read()
 	if err != nil {
-		return err
-	}
-	files, _, err := o.weights.files()
-	if err != nil {
-		return err
-	}
-	o.captions.files(&files)
-	if err := o.captions.check(files); err != nil {
 		return err
 	}
 	jobs, several, err := expand(o.inputs)

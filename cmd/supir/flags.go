@@ -344,6 +344,33 @@ func readLines(name string) ([]string, error) {
 // size is a number of bytes for people.
 func size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }
 
+// modelFlags are those of commands that look at pictures with a model.
+type modelFlags struct {
+	captions captionFlags
+	flags    optionFlags
+	weights  weightFlags
+}
+
+// add adds all that matter for restoring.
+func (f *modelFlags) add(cmd *cobra.Command) {
+	f.captions.add(cmd)
+	f.captions.addTiles(cmd)
+	f.flags.add(cmd)
+	f.weights.add(cmd)
+}
+
+// read is what the command line asks for, and by which model.
+func (f *modelFlags) read() (opts supir.Options, files supir.Files, model string, err error) {
+	if opts, err = f.flags.options(); err != nil {
+		return opts, files, "", err
+	}
+	if files, model, err = f.weights.files(); err != nil {
+		return opts, files, "", err
+	}
+	f.captions.files(&files)
+	return opts, files, model, f.captions.check(files)
+}
+
 // weightFlags name the model.
 type weightFlags struct {
 	sdxl, supir, model string

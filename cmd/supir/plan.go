@@ -16,11 +16,9 @@ import (
 // planOptions are what `supir plan` is asked to do.
 type planOptions struct {
 	streams
-	inputs   []string
-	weights  weightFlags
-	captions captionFlags
-	flags    optionFlags
-	json     bool
+	inputs []string
+	modelFlags
+	json bool
 }
 
 func newPlan(io streams) *cobra.Command {
@@ -47,24 +45,13 @@ picture would not fit.`,
 	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print one JSON object a picture")
 	cmd.Flags().SortFlags = false
-	o.captions.add(cmd)
-	o.captions.addTiles(cmd)
-	o.flags.add(cmd)
-	o.weights.add(cmd)
+	o.add(cmd)
 	return cmd
 }
 
 func runPlan(o *planOptions) error {
-	opts, err := o.flags.options()
+	opts, files, _, err := o.read()
 	if err != nil {
-		return err
-	}
-	files, _, err := o.weights.files()
-	if err != nil {
-		return err
-	}
-	o.captions.files(&files)
-	if err := o.captions.check(files); err != nil {
 		return err
 	}
 	var sizes []image.Point

@@ -18,10 +18,7 @@ import (
 type restoreOptions struct {
 	streams
 	jobRequest
-	weights  weightFlags
-	captions captionFlags
-	flags    optionFlags
-
+	modelFlags
 	quality     int
 	keepGPS     bool
 	keepProfile bool
@@ -81,10 +78,7 @@ cannot be restored.
 	f.Var(text(&o.trace, "FILE"), "trace", "write when each stage and operator ran, as JSON for Perfetto or chrome://tracing (see docs/profiling.md)")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	f.SortFlags = false
-	o.captions.add(cmd)
-	o.captions.addTiles(cmd)
-	o.flags.add(cmd)
-	o.weights.add(cmd)
+	o.add(cmd)
 	return cmd
 }
 
@@ -110,16 +104,8 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 
 // restoreAll restores all pictures with one model.
 func restoreAll(ctx context.Context, o *restoreOptions, report reporter) (err error) {
-	opts, err := o.flags.options()
+	opts, files, model, err := o.read()
 	if err != nil {
-		return err
-	}
-	files, model, err := o.weights.files()
-	if err != nil {
-		return err
-	}
-	o.captions.files(&files)
-	if err := o.captions.check(files); err != nil {
 		return err
 	}
 	o.samples = opts.Samples
