@@ -97,10 +97,11 @@ func (d *described) run(ctx context.Context, l *lab, i int) error {
 	said := map[view]string{}
 	for _, v := range views {
 		var img image.Image = it.truth
+		upscale := 1
 		if v.degraded {
-			img = low
+			img, upscale = low, recipe.Scale
 		}
-		if said[v], err = d.describe(ctx, l, img, v); err != nil {
+		if said[v], err = d.describe(ctx, l, img, upscale, v); err != nil {
 			return err
 		}
 	}
@@ -136,13 +137,14 @@ func (d *described) run(ctx context.Context, l *lab, i int) error {
 	return nil
 }
 
-func (d *described) describe(ctx context.Context, l *lab, img image.Image, v view) (string, error) {
+func (d *described) describe(ctx context.Context, l *lab, img image.Image, upscale int, v view) (string, error) {
 	m, err := l.models.use(mainModel)
 	if err != nil {
 		return "", err
 	}
 	return m.Caption(ctx, img, supir.Options{
-		Captioner: supir.LLaVA{Temperature: -1}, CaptionRaw: !v.cleaned, Device: l.device, Threads: l.threads})
+		Captioner: supir.LLaVA{Temperature: -1}, CaptionRaw: !v.cleaned, Upscale: float64(upscale),
+		Device: l.device, Threads: l.threads})
 }
 
 // The scenes' own vocabulary, as train/scenes.py writes captions.
