@@ -239,6 +239,7 @@ type machine struct {
 type held struct {
 	precision nn.Precision
 	compute   Compute        // of sampling; ComputeAuto: as precision has it
+	vae       nn.Precision   // of both encoders and the decoder
 	stored    bool           // sampling's weights stay as stored, whatever it computes in
 	keep      bool           // stages stay loaded between calls
 	mapped    map[Stage]bool // weights of stages that stay in their files
@@ -257,9 +258,15 @@ func (h *held) of(stage Stage, mapped bool) nn.Precision {
 	return p
 }
 
-// vaePrecision is the VAE's whatever the others' is: its activations go beyond
-// what half precision holds, and it is small.
-const vaePrecision = nn.F32
+// vaeIn is the VAE's precision where sampling computes in c. Its activations go
+// beyond what F16 holds, bytes leave it half the decibels that BF16 does
+// (docs/speed.md), and it is small: so its weights are never as stored.
+func vaeIn(c Compute, e *nn.Engine) nn.Precision {
+	if c == ComputeF32 {
+		return nn.F32
+	}
+	return e.Fast16()
+}
 
 // A stage is a set of networks that is loaded onto the device together.
 type stage struct{ params *nn.Params }
@@ -280,7 +287,7 @@ func (m *machine) open(device string, threads int) (err error) {
 
 // hold says how all is kept from now on.
 func (m *machine) hold(h held) {
-	if m.precision != h.precision || m.compute != h.compute || m.stored != h.stored || m.keep && !h.keep {
+	if m.precision != h.precision || m.compute != h.compute || m.vae != h.vae || m.stored != h.stored || m.keep && !h.keep {
 		m.release()
 	}
 	m.held = h
@@ -294,7 +301,7 @@ func (m *machine) load(ctx context.Context, st *stage, networks []any) (err erro
 	precision := m.precision
 	switch st {
 	case &m.robust, &m.encoder, &m.decoder:
-		precision = vaePrecision
+		precision = m.vae
 	case &m.text:
 		precision = m.of(StageText, m.mapped[StageText])
 	case &m.diffusion:

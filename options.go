@@ -213,7 +213,7 @@ func (c ColorFix) String() string { return nameIn(colorFixNames[:], int(c)) }
 // A Precision is how weights are kept.
 type Precision int
 
-// The precisions. The VAE's weights are 32-bit in any case.
+// The precisions. The VAE's weights are never as stored.
 const (
 	PrecisionAuto   Precision = iota // PrecisionF32 where it takes little memory, else PrecisionStored
 	PrecisionF32                     // as 32-bit numbers
@@ -225,8 +225,10 @@ func (p Precision) String() string { return nameIn(precisionNames[:], int(p)) }
 
 // A Compute is a type in which matrices are multiplied: linear layers,
 // convolutions and attention of the diffusion networks, by supir's own kernels for
-// CPUs. Text encoders and the VAE compute in 32 bits always, and so do the first
-// and the last convolution, norms, and the time's embedding.
+// CPUs. The VAE computes in BF16 where sampling does in that or in int8 and the
+// processor multiplies BF16 itself, else in F32. Text encoders compute in F32
+// always, and so do the first and the last convolution, norms, and the time's
+// embedding.
 type Compute int
 
 // The types.

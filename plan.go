@@ -194,7 +194,7 @@ func (p *planner) addUp() {
 	if p.Keep {
 		kept = p.engine.WeightBytes(p.held.precision, &p.n.clipL, &p.n.bigG) +
 			p.engine.WeightBytes(p.held.of(StageSample, false), p.n.diffusion.networks()...) +
-			p.engine.WeightBytes(vaePrecision, &p.n.vae)
+			p.engine.WeightBytes(p.held.vae, &p.n.vae)
 	}
 	for _, s := range p.Stages {
 		sum := s.Sum()
@@ -242,7 +242,7 @@ func (p *planner) compute() error {
 	case c != ComputeF32 && e.Kernels() == "":
 		return &OptionError{"Compute", fmt.Sprintf("%v: device %s computes with ggml's operators, which choose for themselves; take ComputeF32 or ComputeAuto", c, e.DeviceName())}
 	}
-	p.Compute, p.held.compute = c, c
+	p.Compute, p.held.compute, p.held.vae = c, c, vaeIn(c, e)
 	if c > ComputeF32 {
 		networks := p.n.diffusion.networks()
 		packed, stored := e.WeightBytes(c.precision(false), networks...), e.WeightBytes(c.precision(true), networks...)
@@ -405,7 +405,7 @@ func (p *planner) vaeIn(layout vae.Layout) (*vaePlan, error) {
 	h, w := p.z.workH, p.z.workW
 	v := &vaePlan{layout: layout}
 	part := func(s *StagePlan, networks []any, network *vae.Network) error {
-		params, err := p.engine.Describe(vaePrecision, networks...)
+		params, err := p.engine.Describe(p.held.vae, networks...)
 		if err != nil {
 			return err
 		}
@@ -414,7 +414,7 @@ func (p *planner) vaeIn(layout vae.Layout) (*vaePlan, error) {
 		if err != nil {
 			return err
 		}
-		s.Weights = max(s.Weights, p.engine.WeightBytes(vaePrecision, networks...))
+		s.Weights = max(s.Weights, p.engine.WeightBytes(p.held.vae, networks...))
 		s.Working, v.strips = max(s.Working, cost.Working), max(v.strips, cost.Strips)
 		if layout.OnDisk {
 			v.disk = max(v.disk, cost.Between)

@@ -52,6 +52,9 @@ func (t Type) String() string {
 // AMX or VNNI, else F32.
 func BestType() Type { return Type(C.supir_best_type()) }
 
+// FastBF16 tells whether this processor multiplies BF16 itself.
+func FastBF16() bool { return C.supir_features()&(C.SUPIR_AVX512_BF16|C.SUPIR_AMX_BF16) != 0 }
+
 // ISA is the instruction set that the kernels run on: "avx512", "avx2" or
 // "portable".
 func ISA() string { return C.GoString(C.supir_kernel_isa()) }

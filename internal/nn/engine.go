@@ -211,6 +211,15 @@ func (e *Engine) Fastest() Precision {
 	return F32
 }
 
+// Fast16 is the precision for networks that bytes are too coarse for: BF16 where
+// this processor multiplies it itself.
+func (e *Engine) Fast16() Precision {
+	if e.Kernels() != "" && csrc.FastBF16() {
+		return BF16
+	}
+	return F32
+}
+
 // Close frees the device. It may be repeated.
 func (e *Engine) Close() {
 	if e == nil {

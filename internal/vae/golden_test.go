@@ -2,6 +2,8 @@ package vae
 
 import (
 	"context"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -164,5 +166,34 @@ func TestGoldenStored(t *testing.T) {
 			get := run(t, d.Open(t), v, nn.Stored, shape, image, nil, func(g *nn.Graph, x nn.Map) nn.Map { return v.Encode(g, &v.Encoder, x) })
 			goldentest.Equal(t, "encoder.moments", get("out"), want, 1e-5)
 		})
+	}
+}
+
+// TestGoldenBF16: pictures of the golden weights, decoded and encoded in BF16,
+// stay within 45 dB of the recorded ones' range.
+func TestGoldenBF16(t *testing.T) {
+	f := goldentest.Open(t, "vae.safetensors")
+	v := load(t)
+	e, err := nn.Open("cpu", 0)
+	require.NoError(t, err)
+	t.Cleanup(e.Close)
+	for _, c := range []struct {
+		in, out string
+		forward func(*nn.Graph, nn.Map) nn.Map
+	}{
+		{"denoise_encoder.latent_mode", "decoder.image", v.Decode},
+		{"image", "denoise_encoder.moments", func(g *nn.Graph, x nn.Map) nn.Map { return v.Encode(g, &v.Robust, x) }},
+	} {
+		shape, in := f.Tensor(t, c.in)
+		_, want := f.Tensor(t, c.out)
+		got := run(t, e, v, nn.BF16, shape, in, nil, c.forward)("out")
+		span := float64(slices.Max(want) - slices.Min(want))
+		sum := 0.0
+		for i, x := range got {
+			sum += math.Pow(float64(x-want[i]), 2)
+		}
+		db := 10 * math.Log10(span*span*float64(len(got))/sum)
+		t.Logf("%s: %.1f dB", c.out, db)
+		assert.Greater(t, db, 45.0, c.out)
 	}
 }
