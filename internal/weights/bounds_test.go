@@ -35,6 +35,7 @@ func TestHostileMemory(t *testing.T) {
 		"long name":        safetensors(`{"` + strings.Repeat("a", size) + `":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}`),
 		"long metadata":    safetensors(`{"__metadata__":{"a":"` + strings.Repeat(`\u0001`, size/6) + `"}}`),
 		"deep unknown":     safetensors(`{"a":{"x":` + strings.Repeat("[", 9000) + strings.Repeat("1,", size/2) + "1" + strings.Repeat("]", 9000) + `}}`),
+		"gguf of tensors":  append(ggufHeader(3, 1<<18, 0), make([]byte, 24<<18)...),
 		"gguf of metadata": ggufHeader(3, 0, 1<<22, strings.Repeat("a", 100)),
 	} {
 		t.Run(name, func(t *testing.T) {

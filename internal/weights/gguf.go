@@ -41,6 +41,9 @@ func parseGGUF(path string, data []byte) (*contents, error) {
 	if r.err == nil && (values > uint64(len(data))/13 || tensors > uint64(len(data))/24) {
 		r.corrupt("", "cut short: %d tensors and %d values of metadata do not fit into %d bytes", tensors, values, len(data))
 	}
+	if r.err == nil && tensors > maxTensors {
+		r.corrupt("", "%d tensors, more than %d", tensors, maxTensors)
+	}
 	for range values {
 		if r.err != nil {
 			return nil, r.err

@@ -17,7 +17,7 @@ import (
 // take little memory: the format itself allows 100 MB.
 const (
 	maxHeader  = 32 << 20 // bytes
-	maxTensors = 1 << 17  // tensors, or entries of metadata
+	maxTensors = 1 << 17  // tensors, of GGUF files too, or entries of metadata
 	maxFields  = 16       // of a tensor
 	maxListed  = 16       // numbers of a shape
 )
