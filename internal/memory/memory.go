@@ -23,11 +23,23 @@ func Available() int64 {
 	}
 	free := int64(min(v.Available, math.MaxInt64))
 	if limit, err := memlimit.FromCgroup(); err == nil && limit > 0 && limit < math.MaxInt64 {
-		current, _ := os.ReadFile("/sys/fs/cgroup/memory.current")
-		stat, _ := os.ReadFile("/sys/fs/cgroup/memory.stat")
-		free = min(free, max(1, int64(limit)-inUse(string(current), string(stat))))
+		current, stat := cgroup()
+		free = min(free, max(1, int64(limit)-inUse(current, stat)))
 	}
 	return free
+}
+
+// cgroup is the texts of the control group's memory.current and memory.stat, of
+// either version of the interface.
+func cgroup() (current, stat string) {
+	const root = "/sys/fs/cgroup/"
+	for _, names := range [][2]string{{"memory.current", "memory.stat"}, {"memory/memory.usage_in_bytes", "memory/memory.stat"}} {
+		if text, err := os.ReadFile(root + names[0]); err == nil {
+			more, _ := os.ReadFile(root + names[1])
+			return string(text), string(more)
+		}
+	}
+	return "", ""
 }
 
 // inUse is what a control group uses beyond pages of files that it can give back,
