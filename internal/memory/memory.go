@@ -23,20 +23,26 @@ func Available() int64 {
 	}
 	free := int64(min(v.Available, math.MaxInt64))
 	if limit, err := memlimit.FromCgroup(); err == nil && limit > 0 && limit < math.MaxInt64 {
-		current, stat := cgroup()
+		current, stat := cgroup(limit)
 		free = min(free, max(1, int64(limit)-inUse(current, stat)))
 	}
 	return free
 }
 
 // cgroup is the texts of the control group's memory.current and memory.stat, of
-// either version of the interface.
-func cgroup() (current, stat string) {
-	const root = "/sys/fs/cgroup/"
-	for _, names := range [][2]string{{"memory.current", "memory.stat"}, {"memory/memory.usage_in_bytes", "memory/memory.stat"}} {
-		if text, err := os.ReadFile(root + names[0]); err == nil {
-			more, _ := os.ReadFile(root + names[1])
-			return string(text), string(more)
+// either version of the interface; empty if the group that has this limit is not
+// the one at the root, where containers see theirs.
+func cgroup(limit uint64) (current, stat string) {
+	read := func(name string) string {
+		text, _ := os.ReadFile("/sys/fs/cgroup/" + name)
+		return strings.TrimSpace(string(text))
+	}
+	for _, names := range [][3]string{
+		{"memory.max", "memory.current", "memory.stat"},
+		{"memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"},
+	} {
+		if read(names[0]) == strconv.FormatUint(limit, 10) {
+			return read(names[1]), read(names[2])
 		}
 	}
 	return "", ""
