@@ -259,8 +259,8 @@ func (h *held) of(stage Stage, mapped bool) nn.Precision {
 }
 
 // vaeIn is the VAE's precision where sampling computes in c. Its activations go
-// beyond what F16 holds, bytes leave it half the decibels that BF16 does
-// (docs/speed.md), and it is small: so its weights are never as stored.
+// beyond what F16 holds, bytes cost much more than BF16 does (docs/speed.md), and it
+// is small: so its weights are never as stored.
 func vaeIn(c Compute, e *nn.Engine) nn.Precision {
 	if c == ComputeF32 {
 		return nn.F32
