@@ -208,8 +208,8 @@ func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error)
 	if err := m.open(b.Device, b.Threads); err != nil {
 		return nil, err
 	}
-	if b.Compute == ComputeAuto {
-		b.Compute = computeOf(m.engine.Fastest())
+	if b.Compute, err = b.Compute.on(m.engine); err != nil {
+		return nil, err
 	}
 	if part.compute != nil {
 		b.Compute = part.compute(b.Compute, m.engine)

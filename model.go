@@ -258,6 +258,17 @@ func (h *held) of(stage Stage, mapped bool) nn.Precision {
 	return p
 }
 
+// on is the type on an engine: what ComputeAuto comes to there.
+func (c Compute) on(e *nn.Engine) (Compute, error) {
+	if c == ComputeAuto {
+		return computeOf(e.Fastest()), nil
+	}
+	if c != ComputeF32 && e.Kernels() == "" {
+		return c, &OptionError{"Compute", fmt.Sprintf("%v: device %s computes with ggml's operators, which choose for themselves; take f32 or auto", c, e.DeviceName())}
+	}
+	return c, nil
+}
+
 // vaeIn is the VAE's precision where sampling computes in c. Its activations go
 // beyond what F16 holds, bytes cost much more than BF16 does (docs/speed.md), and it
 // is small: so its weights are never as stored.

@@ -234,13 +234,12 @@ func (p *planner) pictures(stage Stage) int64 {
 // sooner, but packed they take less memory than most files' types.
 func (p *planner) compute() error {
 	c, e := p.set.Compute, p.engine
-	switch {
-	case c == ComputeAuto && p.set.Precision == PrecisionF32:
+	if c == ComputeAuto && p.set.Precision == PrecisionF32 {
 		c = ComputeF32
-	case c == ComputeAuto:
-		c = computeOf(e.Fastest())
-	case c != ComputeF32 && e.Kernels() == "":
-		return &OptionError{"Compute", fmt.Sprintf("%v: device %s computes with ggml's operators, which choose for themselves; take ComputeF32 or ComputeAuto", c, e.DeviceName())}
+	}
+	c, err := c.on(e)
+	if err != nil {
+		return err
 	}
 	p.Compute, p.held.compute, p.held.vae = c, c, vaeIn(c, e)
 	if c > ComputeF32 {

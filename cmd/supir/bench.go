@@ -69,7 +69,7 @@ says what the machine could do at best.
 	f.Var(&intValue{&o.Prompts, 1, 16}, "prompts", "prompts in a step, 1 where guidance is off (2)")
 	f.StringSliceVar(&o.Reuse, "reuse", nil, "time a step that takes over `PARTS` from the one before: text, deep, adaptor")
 	f.Var(&intValue{&o.Runs, 1, 1000}, "runs", "timed runs after a first one (3)")
-	f.Var(text(&o.engine, "auto|ggml", "auto", "ggml"), "engine", "ggml: without supir's own kernels (auto)")
+	f.Var(text(&o.engine, "auto|onednn|ggml", "auto", "onednn", "ggml"), "engine", "onednn: supir's own kernels (with oneDNN's on AMX) or none; ggml: without them (auto)")
 	f.Var(text(&o.Device, "NAME"), "device", "auto, cpu, gpu, or a device that supir doctor lists (auto)")
 	f.Var(&intValue{&o.Threads, 1, 1024}, "threads", "threads that compute on the CPU (one a processor)")
 	f.Var(text(&o.trace, "FILE"), "trace", "write when each operator ran, as JSON for Perfetto or chrome://tracing")
@@ -166,6 +166,9 @@ func runBench(ctx context.Context, o *benchOptions, what string) (err error) {
 		r, err := o.Run(ctx)
 		if err != nil {
 			return err
+		}
+		if o.engine == "onednn" && r.Kernels == "" {
+			return usagef("leave --engine out", "--engine onednn: there are no kernels of supir's own for device %s", r.Device)
 		}
 		report.Device, report.Kernels = r.Device, r.Kernels
 		report.Parts = append(report.Parts, partReportOf(r))
