@@ -219,6 +219,9 @@ func Clock() int64 { return int64(C.ggml_time_us()) }
 // when each was computed; views are part of what follows them. It stops between
 // nodes when the flag is set.
 func (s *Sched) ComputeTimed(g *Graph, flag *AbortFlag) ([]NodeTime, error) {
+	if s.eval != 0 {
+		return s.computeTimedEval(g)
+	}
 	n := max(1, g.Nodes())
 	const each = unsafe.Sizeof(uintptr(0)) + 2*unsafe.Sizeof(C.int64_t(0))
 	times := (*C.struct_supir_times)(C.calloc(1, C.sizeof_struct_supir_times))

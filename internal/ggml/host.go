@@ -69,6 +69,33 @@ func (s *Sched) SetEval(f func(t Tensor, ask bool) bool) {
 	C.supir_sched_set_eval(s.c, C.uintptr_t(s.eval))
 }
 
+// computeTimedEval is ComputeTimed where SetEval's function must be called too.
+func (s *Sched) computeTimedEval(g *Graph) (list []NodeTime, err error) {
+	own := s.eval
+	eval := own.Value().(func(Tensor, bool) bool)
+	var began int64
+	s.SetEval(func(t Tensor, ask bool) bool {
+		if !ask {
+			list = append(list, NodeTime{t, began, Clock()})
+			began = 0
+			return eval(t, false)
+		}
+		if began == 0 {
+			began = Clock()
+		}
+		switch wanted := eval(t, true); t.c.op {
+		case C.GGML_OP_NONE, C.GGML_OP_VIEW, C.GGML_OP_RESHAPE, C.GGML_OP_PERMUTE, C.GGML_OP_TRANSPOSE:
+			return wanted
+		}
+		return true
+	})
+	err = s.Compute(g)
+	s.eval.Delete()
+	s.eval = own
+	C.supir_sched_set_eval(s.c, C.uintptr_t(own))
+	return list, err
+}
+
 //export supirEval
 func supirEval(t *C.struct_ggml_tensor, ask C.bool, handle C.uintptr_t) C.bool {
 	return C.bool(cgo.Handle(handle).Value().(func(Tensor, bool) bool)(Tensor{t}, bool(ask)))

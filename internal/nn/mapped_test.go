@@ -79,6 +79,16 @@ func TestMapped(t *testing.T) {
 				s.next = 1 // as if cancelled midway
 				require.NoError(t, p.Run(context.Background()))
 				require.Equal(t, out, get(t, p, "out"))
+
+				var layers int
+				e.Trace(func(s Span) { layers++ })
+				require.NoError(t, p.Run(context.Background()))
+				e.Trace(nil)
+				require.GreaterOrEqual(t, layers, depth)
+				require.Less(t, fileMemory(t), before+6000, "traced")
+				require.Equal(t, out, get(t, p, "out"))
+				require.NoError(t, p.Run(context.Background()))
+				require.Less(t, fileMemory(t), before+6000, "after a trace")
 			}
 			require.Equal(t, precision&Mapped != 0 && e.low.onCPU(), p.body.stream != nil)
 			return out
