@@ -40,14 +40,14 @@ func newSpeed() *speed {
 		{"guidance where σ is 0.28 to 5.42", func(o *supir.Options) { o.CFGSigmaMin, o.CFGSigmaMax = 0.28, 5.42 }},
 		{"guidance where σ is above 1", func(o *supir.Options) { o.CFGSigmaMin = 1 }},
 		{"no guidance", func(o *supir.Options) { *o = unguided(*o) }},
-		{"text in the first half of the steps", func(o *supir.Options) { o.GateStep = o.Steps / 2 }},
+		{"text in the first half of the steps", func(o *supir.Options) { o.GateStep = max(1, o.Steps/2) }},
 		{"adaptor in every 2nd step", func(o *supir.Options) { o.AdaptorInterval = 2 }},
 		{"deep levels in every 2nd step", func(o *supir.Options) { o.DeepInterval = 2 }},
 		{"deep levels in every 3rd step", func(o *supir.Options) { o.DeepInterval = 3 }},
 		{"deep levels in every 2nd step, guidance where σ is 0.28 to 5.42", func(o *supir.Options) {
 			o.DeepInterval, o.CFGSigmaMin, o.CFGSigmaMax = 2, 0.28, 5.42
 		}},
-		{"half of the steps", func(o *supir.Options) { o.Steps = o.Steps / 2 }},
+		{"half of the steps", func(o *supir.Options) { o.Steps = max(1, o.Steps/2) }},
 		{"DPM++ 2M SDE, 8 steps, τ_r 0.1", func(o *supir.Options) {
 			o.Sampler, o.Steps, o.Restoration = supir.DPMPP2M, 8, 0.1
 		}},
