@@ -10,7 +10,8 @@ RUN/export/supir.safetensors has the SUPIR file with them in place:
 
     supir restore old.jpg --sdxl SDXL.safetensors --supir RUN/export/supir.safetensors
 
-Where a single .gguf holds both (embedded/model.gguf, where --from is not given), it is what --sdxl names. A killed run goes on when the command is given again.
+Where a single .gguf holds both (embedded/model.gguf, where --from is not given), it is what --sdxl names. A killed
+run goes on when the command is given again.
 """
 import sys
 from pathlib import Path
