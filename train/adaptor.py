@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import common, latents, prior, prompts, schedule, tokenizer
+from . import common, latents, muon, prior, prompts, schedule, tokenizer
 from .models.adaptor import KINDS, Adaptor, Connectors, Recorder
 
 
@@ -27,7 +27,7 @@ def build(unet, hidden, kind="zerosft"):
 
 
 def main(argv=None):
-    ap = common.arguments("adaptor", minutes=30, lr=1e-3, batch=16)
+    ap = common.arguments("adaptor", minutes=30, lr=5e-3, batch=16)
     ap.add_argument("--hidden", type=int, default=16, help="ZeroSFT's mlp_shared")
     ap.add_argument("--variants", type=int, default=2)
     ap.add_argument("--low", type=float, default=1.0, help="above 1: more of the low indices, where a sampler ends")
@@ -46,7 +46,8 @@ def main(argv=None):
     adaptor.to(a.device), connectors.to(a.device)
     if a.init:
         common.start_from(a.init, {"model.control_model.": adaptor, "model.diffusion_model.project_modules.": connectors})
-    stage = common.Stage(a, {"adaptor": adaptor, "connectors": connectors})
+    modules = {"adaptor": adaptor, "connectors": connectors}
+    stage = common.Stage(a, modules, optimizer=muon.of(modules))
     stage.extra.setdefault("hidden", a.hidden)
     stage.extra.setdefault("connector", a.connector)
     balance = common.Balance(stage.extra)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import common, latents, prompts, schedule, tokenizer, weights
+from . import common, latents, muon, prompts, schedule, tokenizer, weights
 from .models.text import Text
 from .models.unet import UNet
 
@@ -40,7 +40,7 @@ def crop_size(p, batch):
 
 
 def main(argv=None):
-    ap = common.arguments("prior", minutes=30, lr=1e-3, batch=16)
+    ap = common.arguments("prior", minutes=30, lr=5e-3, batch=16)
     for name, value in dict(l=32, g=40, channels=32, head_dim=32, groups=4, merges=520).items():
         ap.add_argument(f"--{name}", type=int, default=value)
     ap.add_argument("--mult", type=int, nargs="+", default=[1, 2, 2])
@@ -65,7 +65,8 @@ def main(argv=None):
         common.start_from(a.init, {"model.diffusion_model.": unet, "conditioner.embedders.1.model.": text.g,
                                    "conditioner.embedders.0.transformer.text_model.": text.l})
     text.to(a.device), unet.to(a.device)
-    stage = common.Stage(a, {"text": text, "unet": unet})
+    modules = {"text": text, "unet": unet}
+    stage = common.Stage(a, modules, optimizer=muon.of(modules))
     stage.extra.setdefault("config", config)
     stage.extra.setdefault("merges", merges)
     balance = common.Balance(stage.extra)

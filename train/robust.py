@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import common, degrade, scenes, vae as vae_stage
+from . import common, degrade, muon, scenes, vae as vae_stage
 from .models.vae import Encoder
 
 
@@ -107,7 +107,7 @@ def bench(folder):
 
 
 def main(argv=None):
-    ap = common.arguments("robust", minutes=15, lr=1e-3, batch=8)
+    ap = common.arguments("robust", minutes=15, lr=3e-3, batch=8)
     ap.add_argument("--photos", help="folder of photographs to watch, never to learn from")
     ap.add_argument("--vae", default="vae_final.pt")
     ap.add_argument("--deep", type=int, default=6, help="blocks more than the plain encoder has, at the smallest size")
@@ -124,7 +124,8 @@ def main(argv=None):
         weights = common.exported(a.init, "first_stage_model.denoise_encoder.") if a.init.is_dir() \
             else common.load(a.init)["model"]["encoder"]
     encoder = new_encoder(vae, a.deep, weights).to(a.device)
-    stage = common.Stage(a, {"encoder": encoder})
+    modules = {"encoder": encoder}
+    stage = common.Stage(a, modules, optimizer=muon.of(modules))
     stage.extra.setdefault("deep", a.deep)
     weight = sensitivity(vae, pictures).to(a.device)
     watched = {k: v for k, v in bench(a.photos).items()}
