@@ -14,6 +14,7 @@ import (
 	"supir/internal/memory"
 	"supir/internal/nn"
 	"supir/internal/sdxl"
+	"supir/internal/vae"
 	"supir/internal/weights"
 )
 
@@ -43,6 +44,10 @@ type Benchmark struct {
 	// "deep", "adaptor". Default: none. See GateStep, DeepInterval and
 	// AdaptorInterval of Options.
 	Reuse []string
+	// Memory bounds what the VAE takes, weights and all, in bytes: maps are computed in
+	// strips, as they are in a restoration where memory is short, and some of the work
+	// twice. Default 0: whole maps.
+	Memory int64
 	// Runs are timed after a first one. Default 3.
 	Runs int
 	// Device and Threads are those of Options.
@@ -58,10 +63,11 @@ type BenchmarkResult struct {
 	Seconds   []float64 // of each run
 	First     float64   // seconds of the first run, with what is done once
 	Load      float64   // seconds to load the weights
-	FLOP      float64   // multiplications and additions of a run
+	FLOP      float64   // multiplications and additions of a run, in strips too those of whole maps
 	Once      float64   // those that are computed only when a prompt or picture changes
 	Weights   int64     // bytes
 	Working   int64     // bytes of intermediate results
+	Strips    int       // that the VAE's maps were computed in, at most
 	Peak      int64     // bytes the process has held at most, 0 if unknown
 	// Product is the machine's rate, in FLOP/s, of one large matrix product
 	// in the same type, the best of several in the same process.
@@ -98,7 +104,8 @@ type timedPart struct {
 	stage    func(m *machine) *stage
 	networks func(n *networks) []any
 	program  func(n *networks, b *Benchmark) func(g *nn.Graph)
-	compute  func(c Compute, e *nn.Engine) Compute // what it computes in where sampling does so in c; nil: the same
+	network  func(n *networks, b *Benchmark) *vae.Network // in program's place: one that is computed in strips
+	compute  func(c Compute, e *nn.Engine) Compute        // what it computes in where sampling does so in c; nil: the same
 }
 
 func randomly(part sdxl.Part) func(s sdxl.Shape, typ weights.DType) *weights.Set {
@@ -123,25 +130,16 @@ var timedParts = map[string]timedPart{
 		load:     func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) },
 		stage:    func(m *machine) *stage { return &m.robust },
 		networks: func(n *networks) []any { return n.encoderNetworks(&n.vae.Robust) },
-		program: func(n *networks, b *Benchmark) func(g *nn.Graph) {
-			return func(g *nn.Graph) {
-				nn.Output(g, "moments", n.vae.Encode(g, &n.vae.Robust, g.InputMap("image", 3, b.Size, b.Size, 1)))
-			}
-		},
-		compute: vaeCompute,
+		network:  func(n *networks, b *Benchmark) *vae.Network { return n.vae.EncoderFor(&n.vae.Robust, b.Size, b.Size) },
+		compute:  vaeCompute,
 	},
 	"decode": {
 		random:   randomly(sdxl.VAE),
 		load:     func(n *networks, r *weights.Report) { n.vae.Load(n.set, r) },
 		stage:    func(m *machine) *stage { return &m.decoder },
 		networks: func(n *networks) []any { return n.decoderNetworks() },
-		program: func(n *networks, b *Benchmark) func(g *nn.Graph) {
-			f := n.vae.Factor()
-			return func(g *nn.Graph) {
-				nn.Output(g, "image", n.vae.Decode(g, g.InputMap("latent", n.vae.LatentChannels(), b.Size/f, b.Size/f, 1)))
-			}
-		},
-		compute: vaeCompute,
+		network:  func(n *networks, b *Benchmark) *vae.Network { return n.vae.DecoderFor(b.Size, b.Size) },
+		compute:  vaeCompute,
 	},
 	"text": {
 		random:   randomly(sdxl.Text),
@@ -180,6 +178,8 @@ func (b Benchmark) resolve() (Benchmark, weights.DType, error) {
 		return b, typ, &OptionError{"Reuse", "only a step takes over anything"}
 	case slices.ContainsFunc(b.Reuse, func(part string) bool { return !slices.Contains(reusable, part) }):
 		return b, typ, &OptionError{"Reuse", fmt.Sprintf("%q: there are %q", b.Reuse, reusable)}
+	case b.Memory < 0 || b.Memory > 0 && b.Part != "encode" && b.Part != "decode":
+		return b, typ, &OptionError{"Memory", fmt.Sprintf("%d: only the VAE works within less memory, and none below 0", b.Memory)}
 	case b.Runs < 1 || b.Runs > 1000:
 		return b, typ, &OptionError{"Runs", fmt.Sprintf("%d is not in [1, 1000]", b.Runs)}
 	}
@@ -217,41 +217,18 @@ func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error)
 	precision := b.Compute.precision(b.Stored)
 	r := &BenchmarkResult{Benchmark: b, Device: m.engine.DeviceName(), Kernels: m.engine.Kernels()}
 	m.hold(held{precision: precision, vae: vaeIn(b.Compute, m.engine), keep: true})
-	began := time.Now()
-	st := part.stage(m)
-	program := part.program(n, &b)
-	p, err := m.build(ctx, st, part.networks(n), func(g *nn.Graph) {
-		g.Keeping(b.Reuse...)
-		program(g)
-	})
+	timed := b.program
+	if part.network != nil {
+		timed = b.strips
+	}
+	run, done, err := timed(ctx, m, n, part, r)
+	defer done()
 	if err != nil {
 		return nil, err
 	}
-	defer p.Close()
-	r.Load, r.Weights, r.Working = time.Since(began).Seconds(), st.params.Size(), p.Size()
-	if err := randomInputs(p, b.Prompts); err != nil {
-		return nil, err
-	}
-	if len(b.Reuse) > 0 { // the step before
-		if err := p.Run(ctx); err != nil {
-			return nil, err
-		}
-		if p, err = m.build(ctx, st, part.networks(n), func(g *nn.Graph) {
-			g.Reusing(p, b.Reuse...)
-			program(g)
-		}); err != nil {
-			return nil, err
-		}
-		defer p.Close()
-		r.Working += p.Size()
-		if err := randomInputs(p, b.Prompts); err != nil {
-			return nil, err
-		}
-	}
-	r.FLOP, r.Once = p.FLOP()
 	for i := range b.Runs + 1 {
 		began := time.Now()
-		if err := p.Run(ctx); err != nil {
+		if err := run(ctx); err != nil {
 			return nil, err
 		}
 		if took := time.Since(began).Seconds(); i == 0 {
@@ -260,12 +237,94 @@ func (b Benchmark) Run(ctx context.Context) (result *BenchmarkResult, err error)
 			r.Seconds = append(r.Seconds, took)
 		}
 	}
-	if err := r.byOperator(ctx, m.engine, p, b.Trace); err != nil {
+	if err := r.byOperator(ctx, m.engine, run, b.Trace); err != nil {
 		return nil, err
 	}
 	r.Product, err = m.engine.ProductRate(ctx, precision)
 	r.Peak = memory.Peak()
 	return r, err
+}
+
+// program loads a part and records its program, to be run; done frees it.
+func (b *Benchmark) program(ctx context.Context, m *machine, n *networks, part timedPart, r *BenchmarkResult) (run func(context.Context) error, done func(), err error) {
+	began := time.Now()
+	st := part.stage(m)
+	var programs []*nn.Program
+	done = func() {
+		for _, p := range programs {
+			p.Close()
+		}
+	}
+	build := func(state func(g *nn.Graph)) (*nn.Program, error) {
+		record := part.program(n, b)
+		p, err := m.build(ctx, st, part.networks(n), func(g *nn.Graph) {
+			state(g)
+			record(g)
+		})
+		if err != nil {
+			return nil, err
+		}
+		programs = append(programs, p)
+		r.Working += p.Size()
+		return p, randomInputs(p, b.Prompts)
+	}
+	p, err := build(func(g *nn.Graph) { g.Keeping(b.Reuse...) })
+	if err != nil {
+		return nil, done, err
+	}
+	r.Load, r.Weights = time.Since(began).Seconds(), st.params.Size()
+	if len(b.Reuse) > 0 {
+		before := p
+		if err := before.Run(ctx); err != nil {
+			return nil, done, err
+		}
+		if p, err = build(func(g *nn.Graph) { g.Reusing(before, b.Reuse...) }); err != nil {
+			return nil, done, err
+		}
+	}
+	r.FLOP, r.Once = p.FLOP()
+	return p.Run, done, nil
+}
+
+// strips loads a half of the VAE, to be run as a restoration does within
+// b.Memory.
+func (b *Benchmark) strips(ctx context.Context, m *machine, n *networks, part timedPart, r *BenchmarkResult) (run func(context.Context) error, done func(), err error) {
+	began := time.Now()
+	st, network := part.stage(m), part.network(n, b)
+	done = func() {}
+	if err := m.load(ctx, st, part.networks(n)); err != nil {
+		return nil, done, err
+	}
+	r.Load, r.Weights = time.Since(began).Seconds(), st.params.Size()
+	var layout vae.Layout
+	for _, layout = range vaeLayouts {
+		cost, err := network.Measure(m.engine, st.params, layout)
+		if err != nil {
+			return nil, done, err
+		}
+		r.Working, r.Strips = cost.Working, cost.Strips
+		if !layout.OnDisk {
+			r.Working += cost.Between
+		}
+		if b.Memory == 0 || r.Weights+r.Working <= b.Memory {
+			break
+		}
+	}
+	if b.Memory > 0 && r.Weights+r.Working > b.Memory {
+		return nil, done, &OptionError{"Memory", fmt.Sprintf("%d: %s takes %d bytes in strips", b.Memory, b.Part, r.Weights+r.Working)}
+	}
+	if r.FLOP, err = network.Work(m.engine, st.params); err != nil {
+		return nil, done, err
+	}
+	c, h, w := network.Size()
+	in, out := make(vae.Slice, network.InputSize()), make(vae.Slice, c*h*w)
+	rng := rand.New(rand.NewPCG(3, 4))
+	for i := range in {
+		in[i] = float32(rng.NormFloat64())
+	}
+	return func(ctx context.Context) error {
+		return network.Run(ctx, m.engine, st.params, layout, in, out, nil)
+	}, done, nil
 }
 
 // randomInputs sets every input of a program.
@@ -290,8 +349,8 @@ func randomInputs(p *nn.Program, prompts int) error {
 	return nil
 }
 
-// byOperator runs the program once more, operator by operator.
-func (r *BenchmarkResult) byOperator(ctx context.Context, e *nn.Engine, p *nn.Program, trace *Trace) error {
+// byOperator runs it once more, operator by operator.
+func (r *BenchmarkResult) byOperator(ctx context.Context, e *nn.Engine, run func(context.Context) error, trace *Trace) error {
 	kinds := map[string]*OperatorTime{}
 	e.Trace(func(s nn.Span) {
 		k := kinds[s.Kind]
@@ -307,7 +366,7 @@ func (r *BenchmarkResult) byOperator(ctx context.Context, e *nn.Engine, p *nn.Pr
 		}
 	})
 	defer e.Trace(nil)
-	if err := p.Run(ctx); err != nil {
+	if err := run(ctx); err != nil {
 		return err
 	}
 	for _, k := range kinds {

@@ -164,9 +164,9 @@ func (s *steered) done(window int) {
 	}
 }
 
-// network is the network in one window, with its crop of the low-quality latent
-// and its caption.
-func (s *steered) network(window int, lq []float32, caption int) network {
+// network is the network in one window, with its caption. lq cuts its part out of
+// the low-quality latent.
+func (s *steered) network(window int, lq func() []float32, caption int) network {
 	s.windows = append(s.windows, &progressed{})
 	return func(x []float32, t int, controlScale float64, both bool) (neg, pos []float32, err error) {
 		p, err := s.program(window, both)
@@ -182,7 +182,7 @@ func (s *steered) network(window int, lq []float32, caption int) network {
 			inputs[controlInput] = []float32{float32(controlScale)}
 		}
 		if p.window != window {
-			inputs[lqInput] = lq
+			inputs[lqInput] = lq()
 		}
 		if p.caption != caption {
 			inputs[unet.ContextInput], inputs[unet.VectorInput] = s.cond.of(caption, both)
@@ -210,13 +210,13 @@ func (s *steered) network(window int, lq []float32, caption int) network {
 func (s *steered) denoiser(lq []float32, h, w int, set *settings) denoiser {
 	scale := set.cfg()
 	if !needsTiles(h, w, set.TileSize) {
-		return guided(discrete(s.network(0, lq, 0)), scale)
+		return guided(discrete(s.network(0, func() []float32 { return lq }, 0)), scale)
 	}
 	wins := windows(h, w, set.TileSize, set.TileStride)
 	captions := s.cond.prompts - 1
 	inner := make([]denoiser, len(wins))
 	for i, win := range wins {
-		inner[i] = guided(discrete(s.network(i, crop(lq, h, w, win), i%captions)), scale)
+		inner[i] = guided(discrete(s.network(i, func() []float32 { return crop(lq, h, w, win) }, i%captions)), scale)
 	}
 	return tiled(h, w, wins, func(i int) denoiser { return inner[i] })
 }

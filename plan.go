@@ -347,20 +347,12 @@ func (p *planner) sample() (*StagePlan, error) {
 // the other stages do, or than wholeMaps; else in strips as large as can be, or
 // half as large if that makes them no more than the others.
 func (p *planner) vae(others int64) (*vaePlan, error) {
-	const strips = 128 << 20 // bytes of a map in one of those whose other maps lie on disk
 	most := max(others, wholeMaps)
 	if p.Budget > 0 {
 		most = min(most, p.Budget-p.Overhead)
 	}
-	layouts := []vae.Layout{{}}
-	for strip := int64(256 << 20); strip >= 64<<20; strip /= 2 { // thin strips cost more than a disk
-		layouts = append(layouts, vae.Layout{Map: strip})
-	}
-	for strip := int64(strips); strip >= 8<<20; strip /= 2 {
-		layouts = append(layouts, vae.Layout{Map: strip, OnDisk: true})
-	}
 	var best *vaePlan
-	for _, layout := range layouts {
+	for _, layout := range vaeLayouts {
 		if best != nil && !layout.OnDisk && p.n.vae.DecoderFor(p.z.workH, p.z.workW).Between(layout) > most {
 			continue
 		}
@@ -369,7 +361,7 @@ func (p *planner) vae(others int64) (*vaePlan, error) {
 			return nil, err
 		}
 		fits := next.peak() <= most
-		if layout.OnDisk && layout.Map == strips {
+		if layout == onDisk {
 			fits = next.peak() <= min(most, others)
 		}
 		if best == nil || fits || next.peak() < best.peak() {
@@ -382,6 +374,22 @@ func (p *planner) vae(others int64) (*vaePlan, error) {
 	p.held.layout, p.Strips, p.Disk = best.layout, best.strips, best.disk
 	return best, nil
 }
+
+// onDisk is the largest of the layouts whose other maps lie on disk.
+var onDisk = vae.Layout{Map: 128 << 20, OnDisk: true}
+
+// vaeLayouts are the ways over a picture, from the quickest to the one that takes
+// the least memory.
+var vaeLayouts = func() []vae.Layout {
+	layouts := []vae.Layout{{}}
+	for strip := int64(256 << 20); strip >= 64<<20; strip /= 2 { // thin strips cost more than a disk
+		layouts = append(layouts, vae.Layout{Map: strip})
+	}
+	for strip := onDisk.Map; strip >= 8<<20; strip /= 2 {
+		layouts = append(layouts, vae.Layout{Map: strip, OnDisk: true})
+	}
+	return layouts
+}()
 
 // A vaePlan is how the VAE goes over a picture.
 type vaePlan struct {

@@ -101,7 +101,7 @@ func TestReuseInWindows(t *testing.T) {
 		defer net.close()
 		var windows []network
 		for i := range lq {
-			windows = append(windows, net.network(i, lq[i], 0))
+			windows = append(windows, net.network(i, func() []float32 { return lq[i] }, 0))
 		}
 		last := map[int][]float32{}
 		for step := range 2 {

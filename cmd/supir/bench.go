@@ -52,10 +52,10 @@ says what the machine could do at best.
 		Example: `  supir bench step --size 512
   supir bench step --shape small --json
   supir bench vae --size 1024 --trace vae.json`,
-		ValidArgs: append([]string{"step", "blocks", "vae", "text", "caption", "restore"}, blockParts...),
+		ValidArgs: append([]string{"step", "blocks", "vae", "text", "caption", "restore", "encode", "decode"}, blockParts...),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
-				return usagef("see `supir bench --help`", "bench takes one of %s, or a block's name", list(cmd.ValidArgs[:6]))
+				return usagef("see `supir bench --help`", "bench takes one of %s, encode or decode alone, or a block's name", list(cmd.ValidArgs[:6]))
 			}
 			return runBench(cmd.Context(), o, args[0])
 		},
@@ -66,6 +66,7 @@ says what the machine could do at best.
 	f.Var(text(&o.Weights, "f32|f16|bf16|q8_0|q4_k", "f32", "f16", "bf16", "q8_0", "q4_k"), "weights", "type the weights are stored in (f16); of captions q4_k, q8_0 or f16 (q4_k)")
 	f.Var(&computeValue{&o.Compute}, "type", "type that matrices are multiplied in (auto)")
 	f.BoolVar(&o.Stored, "stored", false, "keep weights as they are stored and unpack them at every use")
+	f.Var(&sizeValue{&o.Memory}, "memory", "bound of the VAE, which then computes its maps in strips, such as 1.5GiB (none)")
 	f.Var(&intValue{&o.Prompts, 1, 16}, "prompts", "prompts in a step, 1 where guidance is off (2)")
 	f.StringSliceVar(&o.Reuse, "reuse", nil, "time a step that takes over `PARTS` from the one before: text, deep, adaptor")
 	f.Var(&intValue{&o.Runs, 1, 1000}, "runs", "timed runs after a first one (3)")
@@ -96,7 +97,8 @@ type partReport struct {
 	Type      string           `json:"type"` // of the products
 	Stored    bool             `json:"stored"`
 	Prompts   int              `json:"prompts,omitempty"`
-	Reuse     []string         `json:"reuse,omitempty"` // parts that were taken over from a step before
+	Strips    int              `json:"strips,omitempty"` // of the VAE's maps
+	Reuse     []string         `json:"reuse,omitempty"`  // parts that were taken over from a step before
 	Runs      int              `json:"runs"`
 	Minimum   float64          `json:"seconds_minimum"`
 	Median    float64          `json:"seconds_median"`
@@ -179,7 +181,7 @@ func runBench(ctx context.Context, o *benchOptions, what string) (err error) {
 func partReportOf(r *supir.BenchmarkResult) partReport {
 	const giga, tera = 1e9, 1e12
 	b := &r.Benchmark
-	p := partReport{Part: b.Part, Shape: b.Shape, Size: b.Size, Weights: b.Weights, Type: b.Compute.String(), Stored: b.Stored, Prompts: b.Prompts, Reuse: b.Reuse, Runs: len(r.Seconds),
+	p := partReport{Part: b.Part, Shape: b.Shape, Size: b.Size, Weights: b.Weights, Type: b.Compute.String(), Stored: b.Stored, Prompts: b.Prompts, Strips: r.Strips, Reuse: b.Reuse, Runs: len(r.Seconds),
 		Minimum: r.Minimum(), Median: r.Median(), First: r.First, Load: r.Load,
 		TFLOP: r.FLOP / tera, Once: r.Once / tera, Rate: r.Rate() / giga, Product: r.Product / giga, Ratio: r.Rate() / r.Product,
 		Held: r.Weights, Working: r.Working, Peak: r.Peak}
@@ -195,11 +197,14 @@ func (r *benchReport) print(streams streams, asJSON bool) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(r)
 	}
-	kernels := "ggml's operators"
-	if r.Kernels != "" {
-		kernels = "supir's kernels for " + r.Kernels
+	fmt.Fprintf(streams.out, "%s, device %s", r.CPU, r.Device)
+	switch {
+	case r.Kernels != "":
+		fmt.Fprintf(streams.out, ", supir's kernels for %s", r.Kernels)
+	case r.Parts[0].TFLOP > 0:
+		fmt.Fprintf(streams.out, ", ggml's operators")
 	}
-	fmt.Fprintf(streams.out, "%s, %s, %s\n", r.CPU, r.Device, kernels)
+	fmt.Fprintln(streams.out)
 	for i := range r.Parts {
 		if err := r.Parts[i].print(streams.out); err != nil {
 			return err
@@ -210,14 +215,22 @@ func (r *benchReport) print(streams streams, asJSON bool) error {
 
 func (p *partReport) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	kept := "packed"
-	if p.Stored {
-		kept = "unpacked at every use"
+	kept := fmt.Sprintf(", weights %s, ", p.Weights)
+	switch {
+	case p.Weights == "": // the embedded model's
+		kept = ""
+	case p.Stored:
+		kept += "unpacked at every use"
+	default:
+		kept += "packed"
+	}
+	if p.Strips > 1 {
+		kept += fmt.Sprintf(", in up to %d strips", p.Strips)
 	}
 	if len(p.Reuse) > 0 {
 		kept += ", without " + strings.Join(p.Reuse, ", ")
 	}
-	fmt.Fprintf(w, "\n%s, %s, %d×%d, products in %s, weights %s, %s\n", p.Part, p.Shape, p.Size, p.Size, p.Type, p.Weights, kept)
+	fmt.Fprintf(w, "\n%s, %s, %d×%d, products in %s%s\n", p.Part, p.Shape, p.Size, p.Size, p.Type, kept)
 	fmt.Fprintf(t, "  time\t%.3f s at least, %.3f s in the median of %d runs; the first %.3f s, loading %.1f s\n", p.Minimum, p.Median, p.Runs, p.First, p.Load)
 	if p.TFLOP > 0 {
 		fmt.Fprintf(t, "  work\t%.3f TFLOP, and %.3f once for a prompt or picture\n", p.TFLOP, p.Once)

@@ -21,8 +21,7 @@ func benchRestore(ctx context.Context, o *benchOptions) (*partReport, error) {
 	defer m.Close()
 	side, runs := cmp.Or(o.Size, 512), cmp.Or(o.Runs, 3)
 	img := noisePicture(side)
-	p := &partReport{Part: "restore", Shape: "embedded", Size: side, Weights: "f16", Runs: runs,
-		device: cmp.Or(o.Device, "auto")}
+	p := &partReport{Part: "restore", Shape: "embedded", Size: side, Runs: runs, device: cmp.Or(o.Device, "auto")}
 	opts := supir.Options{MinSize: side, Device: o.Device, Threads: o.Threads}
 	var took []float64
 	for i := range runs + 1 {
@@ -32,9 +31,11 @@ func benchRestore(ctx context.Context, o *benchOptions) (*partReport, error) {
 			opts.Trace = o.Trace
 		}
 		began := time.Now()
-		if _, err := m.Restore(ctx, img, opts); err != nil {
+		r, err := m.Restore(ctx, img, opts)
+		if err != nil {
 			return nil, err
 		}
+		p.Type = r.Plan.Compute.String()
 		if i == 0 {
 			p.First = time.Since(began).Seconds()
 		} else {

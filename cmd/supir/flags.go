@@ -240,11 +240,8 @@ func (f *optionFlags) add(cmd *cobra.Command, only ...string) {
 		integer("threads", "Threads", zeroForbidden, 1024, 1, "threads that compute on the CPU (one a processor)",
 			func(o *supir.Options) *int { return &o.Threads }),
 		{name: "memory", option: "Memory", kind: "SIZE", usage: "the most memory to use, such as 6GiB (what is free)", parse: func(text string) (func(*supir.Options), error) {
-			v, err := humanize.ParseBytes(text)
-			if err != nil || v == 0 || v > math.MaxInt64 {
-				return nil, errors.New("must be a size such as 6GiB or 800MB")
-			}
-			return func(o *supir.Options) { o.Memory = int64(v) }, nil
+			v, err := parseSize(text)
+			return func(o *supir.Options) { o.Memory = v }, err
 		}},
 	}
 	group := resultFlags

@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/dustin/go-humanize"
 
 	"supir"
 )
@@ -91,6 +94,30 @@ func (v *multipleValue) Set(s string) error {
 	}
 	*v.target = i
 	return nil
+}
+
+// A sizeValue is a flag for an amount of memory.
+type sizeValue struct{ target *int64 }
+
+// String is the size; part of pflag.Value.
+func (v *sizeValue) String() string { return "" }
+
+// Type names the value in help; part of pflag.Value.
+func (v *sizeValue) Type() string { return "SIZE" }
+
+// Set takes a value; part of pflag.Value.
+func (v *sizeValue) Set(s string) (err error) {
+	*v.target, err = parseSize(s)
+	return err
+}
+
+// parseSize reads an amount of memory, in bytes.
+func parseSize(s string) (int64, error) {
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n == 0 || n > math.MaxInt64 {
+		return 0, errors.New("must be a size such as 6GiB or 800MB")
+	}
+	return int64(n), nil
 }
 
 // A computeValue is a flag for a type of products.

@@ -148,6 +148,18 @@ func (e *Engine) Measure(params *Params, f func(g *Graph)) (int64, error) {
 	return n, nil
 }
 
+// Work counts the multiplications and additions in the matrix products of a
+// program, without memory for it.
+func (e *Engine) Work(params *Params, f func(g *Graph)) (float64, error) {
+	p, _, err := e.sketch(params, f)
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close()
+	run, once := p.FLOP()
+	return run + once, nil
+}
+
 // sketch records a program without memory, and tells how much it would take.
 func (e *Engine) sketch(params *Params, f func(g *Graph)) (p *Program, n int64, err error) {
 	if p, err = e.record(params, nil, f); err != nil {

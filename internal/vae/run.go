@@ -27,7 +27,7 @@ type Source interface {
 	Read(dst []float32, at int) error
 }
 
-// A Sink takes such numbers.
+// A Sink takes such numbers, several parts at once.
 type Sink interface {
 	Write(src []float32, at int) error
 }
@@ -71,6 +71,16 @@ func (n *Network) Size() (c, h, w int) {
 		h, w = resized(h, n.steps[i].up), resized(w, n.steps[i].up)
 	}
 	return n.out, h, w
+}
+
+// InputSize is how many numbers go in.
+func (n *Network) InputSize() int { return n.c * n.h * n.w }
+
+// Work counts the multiplications and additions in the matrix products of the
+// whole picture, without those that strips repeat.
+func (n *Network) Work(e *nn.Engine, params *nn.Params) (float64, error) {
+	st := n.stages(Layout{})[0]
+	return e.Work(params, func(g *nn.Graph) { st.record(g, st.part(0), newKnowledge()) })
 }
 
 // resized is a side after a step.
