@@ -40,7 +40,7 @@ type StagePlan struct {
 	Streamed bool  // the weights stay in their files and are read in every step
 	Working  int64 // of its intermediate results
 	Scratch  int64 // of maps that are kept in memory between strips
-	Pictures int64 // of pictures in memory meanwhile
+	Pictures int64 // of pictures and latents in memory meanwhile
 }
 
 // Sum is what the stage takes altogether.
@@ -205,8 +205,35 @@ func (p *planner) addUp() {
 	}
 }
 
+// latents is what latents, and what windows of them leave behind, take in memory
+// during a stage.
+func (p *planner) latents(stage Stage) int64 {
+	f := p.n.vae.Factor()
+	one := int64(4 * p.n.vae.LatentChannels() * (p.z.workH / f) * (p.z.workW / f))
+	held := one // the picture's, and the cleaned picture's
+	if p.set.guided {
+		held += one
+	}
+	const moments = 2
+	switch stage {
+	case StageEncode:
+		return (moments + 1) * one
+	case StageClean:
+		return held + moments*one
+	case StageSample: // all samples, noise, two predictions
+		n := held + int64(p.set.Samples+3)*one
+		if needsTiles(p.z.workH/f, p.z.workW/f, p.set.TileSize) {
+			n += litter
+		}
+		return n
+	case StageDecode:
+		return held + int64(p.set.Samples)*one
+	}
+	return held
+}
+
 // pictures is what pictures take in memory during a stage: the one given, those
-// made so far, the working one; in 8 bits.
+// made so far, the working one; in 8 bits. Latents are with them.
 func (p *planner) pictures(stage Stage) int64 {
 	const pixel, numbers = 4, 3 * 4
 	in, work, out := int64(p.z.inW)*int64(p.z.inH), int64(p.z.workW)*int64(p.z.workH), int64(p.z.outW)*int64(p.z.outH)
@@ -218,15 +245,16 @@ func (p *planner) pictures(stage Stage) int64 {
 	if p.set.wantsStage1() {
 		cleaned = raster + pixel*work
 	}
+	latents := p.latents(stage)
 	switch stage {
 	case StageEncode:
-		return pixel * (in + work)
+		return pixel*(in+work) + latents
 	case StageClean:
-		return pixel*(in+work) + cleaned
+		return pixel*(in+work) + cleaned + latents
 	case StageDecode: // the raster, then the picture of it and the result
-		return pixel*in + cleaned + int64(p.set.Samples-1)*pixel*out + max(raster, pixel*(work+out))
+		return pixel*in + cleaned + int64(p.set.Samples-1)*pixel*out + max(raster, pixel*(work+out)) + latents
 	}
-	return pixel*in + cleaned
+	return pixel*in + cleaned + latents
 }
 
 // compute decides in what sampling computes, and whether its weights stay as

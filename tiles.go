@@ -2,6 +2,7 @@ package supir
 
 import (
 	"math"
+	"runtime"
 	"slices"
 )
 
@@ -68,6 +69,9 @@ func crop(latent []float32, h, w int, win window) []float32 {
 	return cropped
 }
 
+// litter is how many bytes windows leave behind until they are collected, about.
+const litter = 32 << 20
+
 // tiled denoises a latent of h×w window by window and averages them by Gaussian weight. inner returns
 // the denoiser of the window with the given index: what else differs between windows, such as the
 // caption or the crop of the low-quality latent, is inner's own matter.
@@ -81,14 +85,21 @@ func tiled(h, w int, wins []window, inner func(index int) denoiser) denoiser {
 	for _, win := range wins {
 		addWeighted(total, h, w, win, ones, weights)
 	}
+	const copies = 8 // that a window's step leaves behind
+	left := 0
 	return func(x []float32, sigma, controlScale float64) ([]float32, error) {
 		sum := make([]float32, len(x))
 		for i, win := range wins {
-			denoised, err := inner(i)(crop(x, h, w, win), sigma, controlScale)
+			cropped := crop(x, h, w, win)
+			denoised, err := inner(i)(cropped, sigma, controlScale)
 			if err != nil {
 				return nil, err
 			}
 			addWeighted(sum, h, w, win, denoised, weights)
+			if left += 4 * copies * len(cropped); left > litter {
+				runtime.GC() // which would wait until as much again is in use as the whole latents take
+				left = 0
+			}
 		}
 		for i := range sum {
 			sum[i] /= total[i%(h*w)]
