@@ -48,11 +48,13 @@ paper: setup ## repeat the paper's experiments on the folder PHOTOS, into OUT
 # Tests are built with the race detector and run in a random order, printed
 # with failures. Vulkan is tested on Mesa's CPU device where Mesa is installed, if
 # it is new enough for Vulkan 1.4 (older ones crash under ggml): ggml leaves it
-# out unless it is named, by number.
+# out unless it is named, by number. The race detector takes memory of its own, so that what
+# measures memory runs without it.
 test: setup lint test-csrc ## run all tests (but for train/)
 	@$(ENV) if grep -qs '"api_version": "1\.[4-9]' /usr/share/vulkan/icd.d/lvp_icd*.json; then \
 		export GGML_VK_VISIBLE_DEVICES="$${GGML_VK_VISIBLE_DEVICES-0}"; \
-	fi; set -x; go test -tags "$$TAGS" $(RACE) -shuffle=on -timeout 30m $(TESTFLAGS) $(PKGS)
+	fi; set -x; go test -tags "$$TAGS" $(RACE) -shuffle=on -timeout 30m $(TESTFLAGS) $(PKGS) && \
+	go test -tags "$$TAGS" -run 'TestPeak$$' $(TESTFLAGS) .
 
 # The kernels' own tests, where there are any and CMake is there to build them.
 test-csrc: setup ## run the C++ kernels' own tests

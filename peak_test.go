@@ -21,6 +21,7 @@ type peakCase struct {
 	Width, Height int
 	Files         Files
 	Strips        int // that the plan cuts maps into, at least
+	Windows       int // of sampling, at least
 	Memory        int64
 	Compute       Compute
 	Precision     Precision
@@ -34,7 +35,7 @@ type peakCase struct {
 }
 
 // TestPeak compares what a plan says with the most memory that a process takes
-// in which the picture is restored: within a tenth.
+// in which the picture is restored: within a tenth, or 10 MiB of these small ones.
 func TestPeak(t *testing.T) {
 	if memory.Peak() == 0 || raceEnabled {
 		t.Skip("the system does not tell, or the race detector takes memory too")
@@ -61,6 +62,7 @@ func TestPeak(t *testing.T) {
 		"stored":   {Width: 160, Height: 320, Files: embedded, Precision: PrecisionStored, Strips: 1},
 		"upscaled": {Width: 128, Height: 96, Files: golden, Upscale: 3, Strips: 1},
 		"reuse":    {Width: 256, Height: 256, Files: embedded, Strips: 1, Reuse: true},
+		"windows":  {Width: 1024, Height: 640, Files: embedded, Strips: 1, Windows: 6},
 		"again":    {Width: 256, Height: 192, Files: golden, Strips: 1, Again: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +77,9 @@ func TestPeak(t *testing.T) {
 			require.NoError(t, json.NewDecoder(bytes.NewReader(out[i:])).Decode(&c), string(out))
 			t.Logf("planned %d MiB, measured %d MiB, %d strips", c.Plan.Peak>>20, c.Measured>>20, c.Plan.Strips)
 			require.GreaterOrEqual(t, c.Plan.Strips, c.Strips)
-			require.InEpsilon(t, c.Measured, c.Plan.Peak, 0.1)
+			require.GreaterOrEqual(t, c.Plan.Windows, c.Windows)
+			const libraries = 10 << 20 // which those of another system may take more than these
+			require.InDelta(t, c.Measured, c.Plan.Peak, max(float64(c.Measured)/10, libraries))
 		})
 	}
 }
