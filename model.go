@@ -193,10 +193,11 @@ func (n *networks) openTokenizer() (*clip.Tokenizer, error) {
 
 // readMetadata takes a model's own defaults.
 func (n *networks) readMetadata() error {
-	n.defaults = defaults{minSize: 1024, steps: 50, schedule: ScheduleEven, restoration: 4, sChurn: 5}
+	n.defaults = defaults{minSize: 1024, steps: 50, schedule: ScheduleEven, restoration: 4, sChurn: 5, cfgStart: 4, cfgEnd: 7.5}
 	steps, minSize := float64(n.defaults.steps), float64(n.defaults.minSize)
 	for name, v := range map[string]*float64{"min_size": &minSize, "steps": &steps,
-		"restoration": &n.defaults.restoration, "fidelity.restoration": &n.defaults.faithful, "s_churn": &n.defaults.sChurn} {
+		"restoration": &n.defaults.restoration, "fidelity.restoration": &n.defaults.faithful, "s_churn": &n.defaults.sChurn,
+		"cfg_start": &n.defaults.cfgStart, "cfg_end": &n.defaults.cfgEnd} {
 		text, ok := n.set.Metadata("supir." + name)
 		if !ok {
 			continue

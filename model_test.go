@@ -74,11 +74,17 @@ func TestMetadataOfSampling(t *testing.T) {
 	}
 	m, err := of("supir.schedule", "karras")
 	require.NoError(t, err)
-	require.Equal(t, defaults{minSize: 1024, steps: 50, schedule: ScheduleKarras, restoration: 4, faithful: 4, sChurn: 5}, m.networks.defaults)
+	require.Equal(t, defaults{minSize: 1024, steps: 50, schedule: ScheduleKarras, restoration: 4, faithful: 4, sChurn: 5, cfgStart: 4, cfgEnd: 7.5}, m.networks.defaults)
 	require.NoError(t, m.Close())
 	m, err = of("supir.fidelity.restoration", "0.5")
 	require.NoError(t, err)
 	require.Equal(t, []float64{4, 0.5}, []float64{m.networks.defaults.restoration, m.networks.defaults.faithful})
+	require.NoError(t, m.Close())
+	m, err = of("supir.cfg_end", "3")
+	require.NoError(t, err)
+	set, err := Quality.resolve(m.networks.defaults)
+	require.NoError(t, err)
+	require.Equal(t, []float64{4, 3}, []float64{set.CFGStart, set.CFGEnd})
 	require.NoError(t, m.Close())
 	for name, value := range map[string]string{"supir.schedule": "auto", "supir.steps": "many", "supir.fidelity.restoration": "-1"} {
 		_, err = of(name, value)

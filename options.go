@@ -69,7 +69,8 @@ type Options struct {
 	Samples int
 	// CFGStart and CFGEnd are the scale of classifier-free guidance at the first
 	// and at the last step, D = D_neg + s·(D_pos - D_neg): the paper's λ_cfg is
-	// s-1. Defaults 4 and 7.5 (1.5 both for DPMPP2M), range [0, 100]; negative: 0.
+	// s-1. Defaults: the model's, SDXL's being 4 and 7.5 (1.5 both for DPMPP2M); range
+	// [0, 100]; negative: 0.
 	// 1 all through costs half.
 	CFGStart, CFGEnd float64
 	// ControlStart and ControlEnd weigh the adaptor's control at the first and
@@ -165,7 +166,7 @@ type Options struct {
 // The presets. Copy one and change it: opt := supir.Fidelity; opt.Upscale = 4.
 var (
 	// Quality asks for the most detail. It is what zero Options mean.
-	Quality = Options{CFGStart: 4, CFGEnd: 7.5}
+	Quality = Options{}
 	// Fidelity stays closest to the picture.
 	Fidelity = Options{CFGStart: 1, CFGEnd: 4, faithful: true}
 	// Fast takes few steps; best with distilled (Lightning) weights.
@@ -331,6 +332,7 @@ type defaults struct {
 	schedule              Schedule
 	restoration, faithful float64 // τ_r, and that of Fidelity
 	sChurn                float64
+	cfgStart, cfgEnd      float64
 }
 
 // resolve fills in the defaults and checks everything that needs no weights.
@@ -385,8 +387,8 @@ func (o Options) resolve(d defaults) (settings, error) {
 		s.Seed = 1234
 	}
 	integer("Samples", &s.Samples, 1, 1, 64)
-	number("CFGStart", &s.CFGStart, pick(4, 1.5), 0, 100)
-	number("CFGEnd", &s.CFGEnd, pick(7.5, 1.5), 0, 100)
+	number("CFGStart", &s.CFGStart, pick(d.cfgStart, 1.5), 0, 100)
+	number("CFGEnd", &s.CFGEnd, pick(d.cfgEnd, 1.5), 0, 100)
 	number("ControlEnd", &s.ControlEnd, 1, 0, 2)
 	if s.ControlStart == 0 {
 		s.ControlStart = s.ControlEnd
