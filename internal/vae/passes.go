@@ -3,9 +3,6 @@ package vae
 import (
 	"context"
 	"math"
-	"runtime"
-
-	"golang.org/x/sync/errgroup"
 
 	"supir/internal/nn"
 )
@@ -217,27 +214,19 @@ func (p *pass) take(at part) error {
 	if p.sums == nil {
 		p.sums = make([]moments, out.C)
 	}
-	n := out.H * out.W
-	var all errgroup.Group
-	workers := min(runtime.GOMAXPROCS(0), out.C)
-	for i := range workers {
-		all.Go(func() error {
-			row := make([]float32, n)
-			for c := i; c < out.C; c += workers {
-				if err := p.program.GetAt(mapOutput, c*n, row); err != nil {
-					return err
-				}
-				p.sums[c].add(row)
-				if p.wanted == nil {
-					if err := p.dst.Write(row, (c*p.st.ho+at.from)*p.st.wo); err != nil {
-						return err
-					}
-				}
+	row := p.rowOf(out.H * out.W)
+	for c := range out.C {
+		if err := p.program.GetAt(mapOutput, c*len(row), row); err != nil {
+			return err
+		}
+		p.sums[c].add(row)
+		if p.wanted == nil {
+			if err := p.dst.Write(row, (c*p.st.ho+at.from)*p.st.wo); err != nil {
+				return err
 			}
-			return nil
-		})
+		}
 	}
-	return all.Wait()
+	return nil
 }
 
 func (r *runner) rowOf(n int) []float32 {

@@ -27,7 +27,7 @@ type Source interface {
 	Read(dst []float32, at int) error
 }
 
-// A Sink takes such numbers, several parts at once.
+// A Sink takes such numbers.
 type Sink interface {
 	Write(src []float32, at int) error
 }
