@@ -139,6 +139,17 @@ def signed_distance(rng, kind, y, x, r):
 SHAPES = ("circle", "oval", "bar", "box", "ring", "triangle", "polygon", "leaf", "blob")
 
 
+def expose(rng, canvas, deviation=(0.12, 0.34)):
+    """A camera's exposure: brightness spread as widely as in photographs, of which whole ones deviate by 26 to 75
+    levels, colours half as much; the ends bend softly. A dark scene stays dark."""
+    y = canvas @ np.array([[0.299], [0.587], [0.114]])
+    mean = np.clip(y.mean(), 0.06, 0.94)
+    k = np.clip(np.exp(rng.uniform(*np.log(deviation))) / max(y.std(), 1e-3), 0.8, 3)
+    x = (y - y.mean()) * k + (canvas - y) * np.sqrt(k)
+    room = np.where(x > 0, 1 - mean, mean)
+    return mean + room * x / (room ** 3 + np.abs(x) ** 3) ** (1 / 3)
+
+
 class Painter:
     """Renders scenes from a bank of textures that it makes once."""
 
@@ -153,7 +164,7 @@ class Painter:
         if rng.random() < 0.5:
             t = t.T
         t = t[::rng.choice([-1, 1]), ::rng.choice([-1, 1])]
-        if rng.random() < 0.25:
+        if rng.random() < 0.4:
             t = t[::2, ::2]
         y, x = rng.integers(0, t.shape[0], 2)
         return name, np.take(np.take(t, np.arange(y, y + h), 0, mode="wrap"), np.arange(x, x + w), 1, mode="wrap")
@@ -171,12 +182,14 @@ class Painter:
             out += (end - base) * ramp
         if rng.random() < 0.78:
             word, t = self.texture(rng, h, w)
-            t = t[..., None] * rng.uniform(0.1, 1)
+            t = t[..., None] * rng.uniform(0.2, 1.2)
             other = random_colour(rng, palette) if rng.random() < 0.35 else out * rng.uniform(0.1, 0.8)
             change = t * np.where(t > 0, 0.7 * (1 - out) * rng.uniform(0, 1), (out - other))
             out = out + change
             if change.mean(-1).std() < FAINT:
                 word = ""
+        if rng.random() < 0.5:  # hardly any surface is quite even: a second texture, fainter
+            out = out * (1 + rng.uniform(0.02, 0.3) * (self.texture(rng, h, w)[1][..., None] - 0.3))
         return np.clip(out, 0, 1).astype(np.float32), word
 
     def scene(self, rng, size, close=False):
@@ -295,7 +308,7 @@ class Painter:
             owners = map_coordinates(owners, [y + dy, x + dx], order=0, mode="reflect")
         if rng.random() < 0.3:
             canvas = gaussian_filter(canvas, (s := rng.uniform(0.3, 0.7), s, 0))
-        canvas = np.clip(canvas, 0, 1) ** rng.uniform(0.8, 1.3)
+        canvas = expose(rng, np.clip(canvas, 0, 1) ** rng.uniform(0.8, 1.3))
         canvas = canvas + rng.normal(0, rng.choice([0, 0.004, 0.01]), canvas.shape)
         u8 = np.clip(np.rint(canvas[8:8 + size, 8:8 + size] * 255), 0, 255).astype(np.uint8)
         return u8, owners[8:8 + size, 8:8 + size]
