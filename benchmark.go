@@ -298,7 +298,7 @@ func (b *Benchmark) strips(ctx context.Context, m *machine, n *networks, part ti
 	r.Load, r.Weights = time.Since(began).Seconds(), st.params.Size()
 	fits := func() bool { return b.Memory == 0 || r.Weights+r.Working <= b.Memory }
 	var layout vae.Layout
-	for _, layout = range vaeLayouts {
+	for _, layout = range vaeLayouts(m.vae) {
 		cost, err := network.Measure(m.engine, st.params, layout)
 		if err != nil {
 			return nil, done, err

@@ -380,7 +380,7 @@ func (p *planner) vae(others int64) (*vaePlan, error) {
 		most = min(most, p.Budget-p.Overhead)
 	}
 	var best *vaePlan
-	for _, layout := range vaeLayouts {
+	for _, layout := range vaeLayouts(p.held.vae) {
 		if best != nil && !layout.OnDisk && p.n.vae.DecoderFor(p.z.workH, p.z.workW).Between(layout) > most {
 			continue
 		}
@@ -389,7 +389,7 @@ func (p *planner) vae(others int64) (*vaePlan, error) {
 			return nil, err
 		}
 		fits := next.peak() <= most
-		if layout == onDisk {
+		if layout.OnDisk && layout.Map == onDisk {
 			fits = next.peak() <= min(most, others)
 		}
 		if best == nil || fits || next.peak() < best.peak() {
@@ -403,21 +403,22 @@ func (p *planner) vae(others int64) (*vaePlan, error) {
 	return best, nil
 }
 
-// onDisk is the largest of the layouts whose other maps lie on disk.
-var onDisk = vae.Layout{Map: 128 << 20, OnDisk: true}
+// onDisk is the largest of the strips whose other maps lie on disk.
+const onDisk = 128 << 20
 
 // vaeLayouts are the ways over a picture, from the quickest to the one that takes
-// the least memory.
-var vaeLayouts = func() []vae.Layout {
+// the least memory, for a VAE that computes in a precision.
+func vaeLayouts(in nn.Precision) []vae.Layout {
 	layouts := []vae.Layout{{}}
+	short := in != nn.F32
 	for strip := int64(256 << 20); strip >= 64<<20; strip /= 2 { // thin strips cost more than a disk
-		layouts = append(layouts, vae.Layout{Map: strip})
+		layouts = append(layouts, vae.Layout{Map: strip, Short: short})
 	}
-	for strip := onDisk.Map; strip >= 8<<20; strip /= 2 {
-		layouts = append(layouts, vae.Layout{Map: strip, OnDisk: true})
+	for strip := int64(onDisk); strip >= 8<<20; strip /= 2 {
+		layouts = append(layouts, vae.Layout{Map: strip, Short: short, OnDisk: true})
 	}
 	return layouts
-}()
+}
 
 // A vaePlan is how the VAE goes over a picture.
 type vaePlan struct {

@@ -14,7 +14,7 @@ type raster struct {
 }
 
 func newRaster(h, w int, onDisk bool) (*raster, error) {
-	f, err := memory.NewFloats(3*h*w, onDisk)
+	f, err := memory.NewFloats(3*h*w, false, onDisk)
 	return &raster{f, h, w}, err
 }
 

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"unsafe"
 
@@ -10,9 +11,10 @@ import (
 
 // Floats are numbers outside of Go's heap, which would hold on to their memory
 // for a while: in memory of their own, or in a temporary file, which counts for
-// no process. Not safe for concurrent use.
+// no process. Several goroutines may read and write different numbers at once.
 type Floats struct {
 	n      int
+	size   int // bytes of a number: 4, or 2 for half precision
 	memory mmap.MMap
 	file   *os.File
 	remove bool // the file still has a name
@@ -20,12 +22,16 @@ type Floats struct {
 
 // NewFloats makes room for n zeros, in memory or on disk, in the system's folder
 // for temporary files ($TMPDIR), where nothing is taken before it is written.
-func NewFloats(n int, onDisk bool) (*Floats, error) {
-	f := &Floats{n: n}
+// Short ones take half as much, and are kept in half precision: see toHalf.
+func NewFloats(n int, short, onDisk bool) (*Floats, error) {
+	f := &Floats{n: n, size: 4}
+	if short {
+		f.size = 2
+	}
 	var err error
 	if !onDisk {
-		if f.memory, err = mmap.MapRegion(nil, max(4*n, 1), mmap.RDWR, mmap.ANON, 0); err != nil {
-			return nil, fmt.Errorf("no memory for %d MiB of scratch: %w", n>>18, err)
+		if f.memory, err = mmap.MapRegion(nil, max(f.size*n, 1), mmap.RDWR, mmap.ANON, 0); err != nil {
+			return nil, fmt.Errorf("no memory for %d MiB of scratch: %w", f.size*n>>20, err)
 		}
 		return f, nil
 	}
@@ -33,7 +39,7 @@ func NewFloats(n int, onDisk bool) (*Floats, error) {
 		return nil, fmt.Errorf("temporary file: %w", err)
 	}
 	f.remove = os.Remove(f.file.Name()) != nil // not while open, on some systems
-	if err := f.file.Truncate(int64(4 * n)); err != nil {
+	if err := f.file.Truncate(int64(f.size * n)); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("temporary file: %w", err)
 	}
@@ -48,26 +54,87 @@ func (f *Floats) Read(dst []float32, at int) error {
 	if err := f.check(at, len(dst)); err != nil || len(dst) == 0 {
 		return err
 	}
-	if f.file == nil {
-		copy(dst, f.slice(at, len(dst)))
-		return nil
+	if f.size == 4 {
+		return f.move(bytesOf(dst), at, false)
 	}
-	if _, err := f.file.ReadAt(bytesOf(dst), int64(4*at)); err != nil {
-		return fmt.Errorf("temporary file: %w", err)
+	short := f.shorts(at, len(dst))
+	if f.file != nil {
+		if err := f.move(bytesOf(short), at, false); err != nil {
+			return err
+		}
+	}
+	for i, v := range short {
+		dst[i] = fromHalf(v)
 	}
 	return nil
 }
 
-// Write copies src to place at. A full disk is an error.
+// Write copies src to place at, rounded where the numbers are short. A full disk
+// is an error.
 func (f *Floats) Write(src []float32, at int) error {
 	if err := f.check(at, len(src)); err != nil || len(src) == 0 {
 		return err
 	}
+	if f.size == 4 {
+		return f.move(bytesOf(src), at, true)
+	}
+	short := f.shorts(at, len(src))
+	for i, v := range src {
+		short[i] = toHalf(v)
+	}
 	if f.file == nil {
-		copy(f.slice(at, len(src)), src)
 		return nil
 	}
-	if _, err := f.file.WriteAt(bytesOf(src), int64(4*at)); err != nil {
+	return f.move(bytesOf(short), at, true)
+}
+
+// shorts is where n short numbers from place at on are, or room for them on their
+// way to or from the file.
+func (f *Floats) shorts(at, n int) []uint16 {
+	if f.file != nil {
+		return make([]uint16, n)
+	}
+	return unsafe.Slice((*uint16)(unsafe.Pointer(&f.memory[2*at])), n)
+}
+
+// toHalf is the half-precision number nearest to a 256th of v: eleven bits of what
+// is between 1/64 and 2^24, where maps of SDXL's VAE leave the range of plain half
+// precision; an error below 2^-17 for what is smaller. What is larger becomes
+// infinite, and what is no number stays so.
+func toHalf(v float32) uint16 {
+	bits := math.Float32bits(v)
+	sign := uint16(bits >> 16 & 0x8000)
+	if bits &^= 1 << 31; bits > infinite {
+		return sign | 0x7e00
+	}
+	b := math.Float32bits(math.Float32frombits(bits) * 0x1p-120) // its exponent is the half's
+	b += 0xfff + b>>13&1                                         // to the nearest, the even one of two as near
+	return sign | uint16(min(b>>13, 0x7c00))
+}
+
+func fromHalf(h uint16) float32 {
+	v := math.Float32frombits(uint32(h&0x7fff)<<13) * 0x1p120
+	if h&0x7c00 == 0x7c00 {
+		v = math.Float32frombits(infinite | uint32(h&0x3ff)<<13)
+	}
+	return math.Float32frombits(math.Float32bits(v) | uint32(h&0x8000)<<16)
+}
+
+const infinite = 0x7f800000 // +Inf's bits
+
+// move copies the bytes of the numbers from place at on, in or out.
+func (f *Floats) move(b []byte, at int, in bool) (err error) {
+	switch at *= f.size; {
+	case f.file == nil && in:
+		copy(f.memory[at:], b)
+	case f.file == nil:
+		copy(b, f.memory[at:])
+	case in:
+		_, err = f.file.WriteAt(b, int64(at))
+	default:
+		_, err = f.file.ReadAt(b, int64(at))
+	}
+	if err != nil {
 		return fmt.Errorf("temporary file: %w", err)
 	}
 	return nil
@@ -80,13 +147,8 @@ func (f *Floats) check(at, n int) error {
 	return nil
 }
 
-// slice is a part of what is in memory; n is positive.
-func (f *Floats) slice(at, n int) []float32 {
-	return unsafe.Slice((*float32)(unsafe.Pointer(&f.memory[4*at])), n)
-}
-
-func bytesOf(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+func bytesOf[T float32 | uint16](x []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(x[0])))
 }
 
 // Close gives the memory, or the disk's, back. It may be repeated.

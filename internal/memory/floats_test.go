@@ -1,17 +1,22 @@
 package memory
 
 import (
+	"math"
+	"math/rand/v2"
 	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
 )
 
 func TestFloats(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	for name, onDisk := range map[string]bool{"memory": false, "disk": true} {
+	for name, kind := range map[string]struct{ short, onDisk bool }{
+		"memory": {}, "disk": {onDisk: true}, "short": {short: true}, "short on disk": {short: true, onDisk: true},
+	} {
 		t.Run(name, func(t *testing.T) {
-			f, err := NewFloats(10, onDisk)
+			f, err := NewFloats(10, kind.short, kind.onDisk)
 			require.NoError(t, err)
 			defer f.Close()
 			require.Equal(t, 10, f.Len())
@@ -32,11 +37,32 @@ func TestFloats(t *testing.T) {
 	}
 }
 
+// TestHalf compares with the package float16, of which ours are a 256th.
+func TestHalf(t *testing.T) {
+	inf := float32(math.Inf(1))
+	for _, v := range []float32{0, 1, -1, 1 + 1.0/2048, 1 + 3.0/2048, 1.0 / 64, 3e-3, 1e-5, 1 << 23, -16769024, 16776191, 16776192, 1 << 25, 3e38, inf, -inf} {
+		want := float16.Fromfloat32(v / 256)
+		require.Equal(t, want.Bits(), toHalf(v), "%v", v)
+		require.Equal(t, want.Float32()*256, fromHalf(toHalf(v)), "%v", v)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 100000 {
+		v := float32(r.NormFloat64() * math.Exp(8*r.NormFloat64()))
+		if want := float16.Fromfloat32(v / 256).Bits(); math.Abs(float64(v)) >= 1.0/64 {
+			require.Equal(t, want, toHalf(v), "%v", v)
+		} else { // near the middle of two the product rounds first
+			require.InDelta(t, want, toHalf(v), 1, "%v", v)
+		}
+	}
+	require.True(t, math.IsNaN(float64(fromHalf(toHalf(float32(math.NaN()))))))
+	require.True(t, math.Signbit(float64(fromHalf(toHalf(float32(math.Copysign(0, -1)))))))
+}
+
 // TestFloatsNowhere wants an error, not a crash, where there is no room.
 func TestFloatsNowhere(t *testing.T) {
-	_, err := NewFloats(1<<58, false)
+	_, err := NewFloats(1<<58, false, false)
 	require.Error(t, err)
 	t.Setenv("TMPDIR", t.TempDir()+"/none")
-	_, err = NewFloats(1, true)
+	_, err = NewFloats(1, false, true)
 	require.Error(t, err)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"supir/csrc"
 	"supir/internal/ggml"
@@ -85,6 +86,7 @@ type Program struct {
 	body    part
 	onces   map[string]part // by input
 	stale   map[string]bool // inputs set since their Once ran
+	setting sync.Mutex      // held by SetAt to change stale
 	inputs  map[string]ggml.Tensor
 	outputs map[string]ggml.Tensor
 	fills   []fill
@@ -354,14 +356,16 @@ func (p *Program) Get(name string) ([]float32, error) {
 }
 
 // SetAt copies values to a part of an input, from place at of the order that Set
-// takes.
+// takes. Several goroutines may set different parts at once.
 func (p *Program) SetAt(name string, at int, data []float32) error {
 	t, ok := p.inputs[name]
 	if !ok || t.Type() != ggml.F32 || at < 0 || int64(at+len(data)) > t.Elements() {
 		return fmt.Errorf("nn: input %q: %d values at %d do not fit", name, len(data), at)
 	}
 	t.SetFloat32At(at, data)
+	p.setting.Lock()
 	p.stale[name] = true
+	p.setting.Unlock()
 	return nil
 }
 

@@ -3,6 +3,9 @@ package vae
 import (
 	"context"
 	"math"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"supir/internal/nn"
 )
@@ -78,7 +81,6 @@ type runner struct {
 	params   *nn.Params
 	progress func(done, of int)
 	done, of int
-	row      []float32 // of a channel's rows, to be reused
 }
 
 // stage computes one stage, pass by pass: each pass but the last gathers the
@@ -195,17 +197,12 @@ func (p *pass) build(at part) (err error) {
 
 // feed copies a strip's rows to the program.
 func (p *pass) feed(at part) error {
-	n := (at.hi - at.lo) * p.st.w
-	row := p.rowOf(n)
-	for c := range p.st.c {
-		if err := p.src.Read(row, (c*p.st.h+at.lo)*p.st.w); err != nil {
+	return eachChannel(p.st.c, (at.hi-at.lo)*p.st.w, func(c int, rows []float32) error {
+		if err := p.src.Read(rows, (c*p.st.h+at.lo)*p.st.w); err != nil {
 			return err
 		}
-		if err := p.program.SetAt(mapInput, c*n, row); err != nil {
-			return err
-		}
-	}
-	return nil
+		return p.program.SetAt(mapInput, c*len(rows), rows)
+	})
 }
 
 // take adds up a strip's output, which the last pass stores too.
@@ -214,26 +211,35 @@ func (p *pass) take(at part) error {
 	if p.sums == nil {
 		p.sums = make([]moments, out.C)
 	}
-	row := p.rowOf(out.H * out.W)
-	for c := range out.C {
-		if err := p.program.GetAt(mapOutput, c*len(row), row); err != nil {
+	return eachChannel(out.C, out.H*out.W, func(c int, rows []float32) error {
+		if err := p.program.GetAt(mapOutput, c*len(rows), rows); err != nil {
 			return err
 		}
-		p.sums[c].add(row)
-		if p.wanted == nil {
-			if err := p.dst.Write(row, (c*p.st.ho+at.from)*p.st.wo); err != nil {
-				return err
-			}
+		p.sums[c].add(rows)
+		if p.wanted != nil {
+			return nil
 		}
-	}
-	return nil
+		return p.dst.Write(rows, (c*p.st.ho+at.from)*p.st.wo)
+	})
 }
 
-func (r *runner) rowOf(n int) []float32 {
-	if cap(r.row) < n {
-		r.row = make([]float32, n)
+// eachChannel calls f for every channel, on all processors, with room for n of
+// its numbers.
+func eachChannel(channels, n int, f func(c int, rows []float32) error) error {
+	var all errgroup.Group
+	workers := min(runtime.GOMAXPROCS(0), channels)
+	for i := range workers {
+		all.Go(func() error {
+			rows := make([]float32, n)
+			for c := i; c < channels; c += workers {
+				if err := f(c, rows); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	return r.row[:n]
+	return all.Wait()
 }
 
 // gatherKeys adds a strip's keys and values to the grid's cells.
@@ -243,7 +249,7 @@ func (p *pass) gatherKeys(at part) error {
 		p.grid = thinned(p.st.h, p.st.w)
 		p.k, p.v = make([]float32, p.grid.tokens()*c), make([]float32, p.grid.tokens()*c)
 	}
-	row := p.rowOf(p.st.w * c)
+	row := make([]float32, p.st.w*c)
 	for y := at.from; y < at.to; y++ {
 		for name, sums := range map[string][]float32{keysInput: p.k, valuesInput: p.v} {
 			if err := p.program.GetAt(name, (y-at.from)*len(row), row); err != nil {

@@ -11,6 +11,10 @@ import (
 type Layout struct {
 	// Map bounds the largest feature map of a strip, in bytes; 0: whole pictures.
 	Map int64
+	// Short keeps the maps between strips' passes in half precision, and with the
+	// memory saved also those between a doubling and the block after it, so that the
+	// doubling is not computed again in each of the block's passes.
+	Short bool
 	// OnDisk keeps the maps between strips' passes in temporary files, not in memory.
 	OnDisk bool
 }
@@ -119,7 +123,7 @@ func (n *Network) stages(layout Layout) []stage {
 	}
 	for i := range n.steps {
 		at.steps = append(at.steps, n.steps[i])
-		if layout.Map > 0 && n.steps[i].cut {
+		if s := &n.steps[i]; layout.Map > 0 && (s.cut || layout.Short && s.up > 0) {
 			close()
 		}
 	}
@@ -153,14 +157,17 @@ func (st *stage) finish(layout Layout) {
 const minRows = 8
 
 // between is the bytes of the maps kept while stage i runs.
-func between(stages []stage, i int) int64 {
+func between(stages []stage, i int, layout Layout) int64 {
 	var n int64
 	st := &stages[i]
 	if i > 0 {
-		n += 4 * int64(st.c) * int64(st.h) * int64(st.w)
+		n += int64(st.c) * int64(st.h) * int64(st.w)
 	}
 	if i < len(stages)-1 {
-		n += 4 * int64(st.co) * int64(st.ho) * int64(st.wo)
+		n += int64(st.co) * int64(st.ho) * int64(st.wo)
+	}
+	if n *= 4; layout.Short {
+		n /= 2
 	}
 	if st.strips > 1 {
 		for j := range st.steps {
@@ -229,7 +236,7 @@ func (st *stage) passes(kept bool) int {
 func (n *Network) Between(layout Layout) (most int64) {
 	stages := n.stages(layout)
 	for i := range stages {
-		most = max(most, between(stages, i))
+		most = max(most, between(stages, i, layout))
 	}
 	return most
 }
@@ -278,7 +285,7 @@ func (n *Network) Run(ctx context.Context, e *nn.Engine, params *nn.Params, layo
 		var next *memory.Floats
 		if i < len(stages)-1 {
 			var err error
-			if next, err = memory.NewFloats(st.co*st.ho*st.wo, layout.OnDisk); err != nil {
+			if next, err = memory.NewFloats(st.co*st.ho*st.wo, layout.Short, layout.OnDisk); err != nil {
 				return err
 			}
 			to = next
