@@ -111,7 +111,7 @@ const keepShare = 8
 
 // overhead is what computing takes beside all that is counted and what the process
 // held before: descriptions of graphs, stacks, libraries' pages, Go's heap.
-const overhead = 6 << 20
+const overhead = 9 << 20
 
 // unknownBase stands for what the process held before where the system does not tell.
 const unknownBase = 40 << 20

@@ -3,7 +3,6 @@ package vae
 import (
 	"context"
 	"math"
-	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
@@ -81,6 +80,7 @@ type runner struct {
 	params   *nn.Params
 	progress func(done, of int)
 	done, of int
+	rows     [][]float32 // of a channel, each processor's, to be reused
 }
 
 // stage computes one stage, pass by pass: each pass but the last gathers the
@@ -197,7 +197,7 @@ func (p *pass) build(at part) (err error) {
 
 // feed copies a strip's rows to the program.
 func (p *pass) feed(at part) error {
-	return eachChannel(p.st.c, (at.hi-at.lo)*p.st.w, func(c int, rows []float32) error {
+	return p.eachChannel(p.st.c, (at.hi-at.lo)*p.st.w, func(c int, rows []float32) error {
 		if err := p.src.Read(rows, (c*p.st.h+at.lo)*p.st.w); err != nil {
 			return err
 		}
@@ -211,7 +211,7 @@ func (p *pass) take(at part) error {
 	if p.sums == nil {
 		p.sums = make([]moments, out.C)
 	}
-	return eachChannel(out.C, out.H*out.W, func(c int, rows []float32) error {
+	return p.eachChannel(out.C, out.H*out.W, func(c int, rows []float32) error {
 		if err := p.program.GetAt(mapOutput, c*len(rows), rows); err != nil {
 			return err
 		}
@@ -225,12 +225,15 @@ func (p *pass) take(at part) error {
 
 // eachChannel calls f for every channel, on all processors, with room for n of
 // its numbers.
-func eachChannel(channels, n int, f func(c int, rows []float32) error) error {
+func (r *runner) eachChannel(channels, n int, f func(c int, rows []float32) error) error {
 	var all errgroup.Group
-	workers := min(runtime.GOMAXPROCS(0), channels)
+	workers := min(len(r.rows), channels)
 	for i := range workers {
+		if cap(r.rows[i]) < n {
+			r.rows[i] = make([]float32, n)
+		}
 		all.Go(func() error {
-			rows := make([]float32, n)
+			rows := r.rows[i][:n]
 			for c := i; c < channels; c += workers {
 				if err := f(c, rows); err != nil {
 					return err

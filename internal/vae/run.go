@@ -2,6 +2,7 @@ package vae
 
 import (
 	"context"
+	"runtime"
 
 	"supir/internal/memory"
 	"supir/internal/nn"
@@ -272,7 +273,7 @@ func (n *Network) Measure(e *nn.Engine, params *nn.Params, layout Layout) (Cost,
 // called after every strip with the number of strips done, of how many.
 func (n *Network) Run(ctx context.Context, e *nn.Engine, params *nn.Params, layout Layout, src Source, dst Sink, progress func(done, of int)) error {
 	stages := n.stages(layout)
-	r := runner{ctx: ctx, engine: e, params: params, progress: progress}
+	r := runner{ctx: ctx, engine: e, params: params, progress: progress, rows: make([][]float32, runtime.GOMAXPROCS(0))}
 	for i := range stages {
 		r.of += stages[i].strips * stages[i].passes(i > 0)
 	}
