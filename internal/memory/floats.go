@@ -2,11 +2,11 @@ package memory
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"unsafe"
 
 	"github.com/edsrzf/mmap-go"
+	"github.com/x448/float16"
 )
 
 // Floats are numbers outside of Go's heap, which would hold on to their memory
@@ -101,26 +101,11 @@ func (f *Floats) shorts(at, n int) []uint16 {
 // is between 1/64 and 2^24, where maps of SDXL's VAE leave the range of plain half
 // precision; an error below 2^-17 for what is smaller. What is larger becomes
 // infinite, and what is no number stays so.
-func toHalf(v float32) uint16 {
-	bits := math.Float32bits(v)
-	sign := uint16(bits >> 16 & 0x8000)
-	if bits &^= 1 << 31; bits > infinite {
-		return sign | 0x7e00
-	}
-	b := math.Float32bits(math.Float32frombits(bits) * 0x1p-120) // its exponent is the half's
-	b += 0xfff + b>>13&1                                         // to the nearest, the even one of two as near
-	return sign | uint16(min(b>>13, 0x7c00))
-}
+func toHalf(v float32) uint16 { return float16.Fromfloat32(v / halfUnit).Bits() }
 
-func fromHalf(h uint16) float32 {
-	v := math.Float32frombits(uint32(h&0x7fff)<<13) * 0x1p120
-	if h&0x7c00 == 0x7c00 {
-		v = math.Float32frombits(infinite | uint32(h&0x3ff)<<13)
-	}
-	return math.Float32frombits(math.Float32bits(v) | uint32(h&0x8000)<<16)
-}
+func fromHalf(h uint16) float32 { return float16.Frombits(h).Float32() * halfUnit }
 
-const infinite = 0x7f800000 // +Inf's bits
+const halfUnit = 256
 
 // move copies the bytes of the numbers from place at on, in or out.
 func (f *Floats) move(b []byte, at int, in bool) (err error) {

@@ -27,12 +27,13 @@ type Cost struct {
 	Strips  int   // most strips that a map is cut into
 }
 
-// A Source gives numbers of a picture's planes, C×H×W, from place at on.
+// A Source gives numbers of a picture's planes, C×H×W, from place at on, to
+// several goroutines at once.
 type Source interface {
 	Read(dst []float32, at int) error
 }
 
-// A Sink takes such numbers.
+// A Sink takes such numbers, from several goroutines at once.
 type Sink interface {
 	Write(src []float32, at int) error
 }
