@@ -35,24 +35,35 @@ func init() { // not above: the functions lead back to it
 		"torch.Size":              first,
 
 		// Bookkeeping of training: hyperparameters, random states, callbacks' names.
-		"torch.device":                  ignored,
-		"collections.Counter":           ignored,
-		"numpy.dtype":                   ignored,
-		"numpy.ndarray":                 nil,
-		"numpy.core.multiarray.scalar":  ignored,
-		"numpy._core.multiarray.scalar": ignored,
-		"_codecs.encode":                ignored,
-		"torch.storage.UntypedStorage":  nil,
+		"torch.device":                 ignored,
+		"collections.Counter":          ignored,
+		"numpy.dtype":                  ignored,
+		"numpy.ndarray":                nil,
+		"_codecs.encode":               ignored,
+		"argparse.Namespace":           ignored,
+		"torch.storage.UntypedStorage": nil,
+		"typing.Any":                   nil,
 		"pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": nil,
 		"lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint": nil,
 		"pytorch_lightning.callbacks.early_stopping.EarlyStopping":     nil,
 		"pytorch_lightning.utilities.parsing.AttributeDict":            newDict,
 	}
-	for _, module := range []pyName{"builtins.", "__builtin__."} {
-		for _, name := range []pyName{"set", "frozenset", "complex", "bytearray"} {
+	for module, names := range map[pyName][]pyName{
+		"numpy.core.multiarray.": {"scalar", "_reconstruct"}, "numpy._core.multiarray.": {"scalar", "_reconstruct"},
+		"numpy.core.numeric.": {"_frombuffer"}, "numpy._core.numeric.": {"_frombuffer"},
+		"pathlib.": {"PosixPath", "WindowsPath"}, "pathlib._local.": {"PosixPath", "WindowsPath"},
+		"datetime.":  {"date", "datetime", "timedelta"},
+		"omegaconf.": {"dictconfig.DictConfig", "listconfig.ListConfig", "base.ContainerMetadata", "base.Metadata", "nodes.AnyNode"},
+	} {
+		for _, name := range names {
 			torchNames[module+name] = ignored
 		}
-		for _, name := range []pyName{"dict", "list", "tuple", "int", "float", "str", "bool"} {
+	}
+	for _, module := range []pyName{"builtins.", "__builtin__."} {
+		for _, name := range []pyName{"set", "frozenset", "complex", "bytearray", "bytes", "range", "xrange", "slice"} {
+			torchNames[module+name] = ignored
+		}
+		for _, name := range []pyName{"dict", "list", "tuple", "int", "long", "float", "str", "unicode", "bool"} {
 			torchNames[module+name] = nil
 		}
 	}
@@ -131,11 +142,16 @@ func rebuildTensor(u *unpickler, args pyTuple) (any, error) {
 	}
 	t := &torchTensor{storage: storage, dtype: storage.dtype, kind: storage.name}
 	if len(args) >= 7 {
-		if name, isName := args[6].(pyName); isName {
-			if t.dtype, ok = torchDTypes[name]; !ok {
-				return nil, u.corrupt("a tensor of type %q", name)
+		switch x := args[6].(type) {
+		case pyName:
+			if t.dtype, ok = torchDTypes[x]; !ok {
+				return nil, u.corrupt("a tensor of type %q", x)
 			}
-			t.kind = name
+			t.kind = x
+		case *pyDict: // bits of the view, of the second version
+			if x.get("neg") == true {
+				return nil, &UnsupportedError{File: u.path, Reason: "a tensor that is to be negated as it is read: save it with resolve_neg()"}
+			}
 		}
 	}
 	offset, ok := args[1].(int64)
@@ -334,9 +350,9 @@ func gather(to, from []byte, shape, strides []int, width int) []byte {
 	return to
 }
 
-// legacyMagic begins the files that torch.save wrote before version 1.6: the
-// pickle of a number.
-var legacyMagic = []byte("\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
+// legacyMagic is the number, as a pickle has it, that the files begin with which
+// torch.save wrote before version 1.6.
+var legacyMagic = []byte("\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
 // parseLegacy reads such a file: pickles of the magic number, the version, the
 // machine's properties, the values, the storages' keys; then for each storage
@@ -402,5 +418,16 @@ func parseLegacy(path string, data []byte) (*contents, error) {
 	return &contents{path: path, tensors: tensors, meta: map[string]any{}}, err
 }
 
-// isLegacy tells a file of torch.save before version 1.6.
-func isLegacy(data []byte) bool { return bytes.HasPrefix(data, legacyMagic) }
+// isLegacy tells a file of torch.save before version 1.6. Its pickles may be of
+// any protocol from 2 to 5; those from 4 on come in frames.
+func isLegacy(data []byte) bool {
+	if len(data) < 2 || data[0] != 0x80 || data[1] < 2 || data[1] > 5 {
+		return false
+	}
+	const frame = 9
+	first := data[2:]
+	if len(first) > frame && first[0] == 0x95 {
+		first = first[frame:]
+	}
+	return bytes.HasPrefix(first, legacyMagic)
+}

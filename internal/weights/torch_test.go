@@ -23,7 +23,7 @@ import (
 func TestTorchFiles(t *testing.T) {
 	want, err := weights.Open("testdata/torch.safetensors")
 	require.NoError(t, err)
-	for _, file := range []string{"module.pth", "types.bin", "protocol4.bin", "views.pth", "training.pt", "legacy.pth"} {
+	for _, file := range []string{"module.pth", "types.bin", "protocol4.bin", "views.pth", "training.pt", "bookkeeping2.pt", "bookkeeping5.pt", "legacy.pth", "legacy4.pth"} {
 		t.Run(file, func(t *testing.T) {
 			set, err := weights.Open(filepath.Join("testdata", file))
 			require.NoError(t, err)
@@ -61,6 +61,7 @@ func TestUnsupportedTorchFiles(t *testing.T) {
 		"script.pth":       "TorchScript",
 		"complex.pth":      "torch.ComplexFloatStorage",
 		"float8.pth":       "float8_e4m3fn",
+		"negated.pth":      "resolve_neg()",
 	} {
 		_, err := weights.Open(filepath.Join("testdata", file))
 		var unsupported *weights.UnsupportedError

@@ -2,13 +2,18 @@
 """Write the small PyTorch checkpoints that the tests read, and torch.safetensors
 with what each must hold, under "<file>:<tensor>".
 
-    python make_torch.py     # PyTorch 2 and safetensors
+    python make_torch.py     # PyTorch 2, safetensors and omegaconf
 
 Seeded: another run gives the same tensors (PyTorch stamps the archives).
 """
+import argparse
 import collections
+import datetime
 import os
+import pathlib
 
+import numpy
+import omegaconf
 import torch
 from safetensors.torch import save_file
 
@@ -61,6 +66,16 @@ save("training.pt", {"model.w": w.detach().half(), "model.b": torch.randn(2).bfl
 # As torch.save wrote before 1.6.
 save("legacy.pth", {"a": base.half(), "t": base.t(), "again": base}, _use_new_zipfile_serialization=False)
 
+save("legacy4.pth", {"a": base.half(), "t": base.t(), "again": base}, _use_new_zipfile_serialization=False, pickle_protocol=4)
+
+# What trainers' frameworks keep beside the weights.
+for protocol in 2, 5:
+    save(f"bookkeeping{protocol}.pt", {"w": base}, lambda d: {
+        "state_dict": d, "args": argparse.Namespace(lr=1e-4, out=pathlib.Path("x")), "started": datetime.datetime(2023, 7, 26),
+        "took": datetime.timedelta(hours=3), "scores": numpy.arange(4.0), "best": numpy.float64(0.5), "rows": numpy.ones((2, 3)).T,
+        "rng": numpy.random.RandomState(1).get_state(), "config": omegaconf.OmegaConf.create({"a": [1, 2.5, {"b": "c"}]}),
+    }, pickle_protocol=protocol)
+
 save_file({k: v for k, v in want.items()}, os.path.join(here, "torch.safetensors"))
 
 # What must not be read.
@@ -68,3 +83,4 @@ torch.save(net, os.path.join(here, "whole_module.pth"))
 torch.jit.script(torch.nn.Linear(2, 2)).save(os.path.join(here, "script.pth"))
 torch.save({"a": torch.zeros(2, dtype=torch.complex64)}, os.path.join(here, "complex.pth"))
 torch.save({"a": torch.zeros(4).to(torch.float8_e4m3fn)}, os.path.join(here, "float8.pth"))
+torch.save({"a": torch._neg_view(torch.zeros(4))}, os.path.join(here, "negated.pth"))
