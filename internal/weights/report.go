@@ -146,7 +146,8 @@ func abbreviate(names []string) []string {
 	return best
 }
 
-// joinAt joins names whose first depth parts are the same.
+// joinAt joins names whose first depth parts are the same. Of what is said of
+// them behind a colon, the first's stays.
 func joinAt(names []string, depth int) []string {
 	var lines []string
 	for i := 0; i < len(names); {
@@ -155,9 +156,12 @@ func joinAt(names []string, depth int) []string {
 		for i+n < len(names) && beginning(names[i+n], depth) == start {
 			n++
 		}
-		if n == 1 {
+		switch _, why, told := strings.Cut(names[i], ": "); {
+		case n == 1:
 			lines = append(lines, names[i])
-		} else {
+		case told:
+			lines = append(lines, fmt.Sprintf("%s.* (%d), the first: %s", start, n, why))
+		default:
 			lines = append(lines, fmt.Sprintf("%s.* (%d)", start, n))
 		}
 		i += n

@@ -52,6 +52,14 @@ invalid:
 	assert.Len(t, mismatch.Missing, 601, "all of them can be read")
 }
 
+func TestMismatchErrorTellsWhy(t *testing.T) {
+	var r weights.Report
+	for i := range 300 {
+		r.Invalid("model.out.%03d.weight: stored as F64", i)
+	}
+	assert.ErrorContains(t, r.Err(), "\n  model.out.* (300), the first: stored as F64")
+}
+
 func TestMismatchErrorStaysShort(t *testing.T) {
 	for name, format := range map[string]string{
 		"nothing in common": "t%03d",
