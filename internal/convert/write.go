@@ -113,13 +113,15 @@ type converter struct {
 // what rounding did to them. All processors take part.
 func (c *converter) convert(at, n int, s *Summary) ([]byte, error) {
 	from, to := ggmlType(c.item.Tensor.DType), ggmlType(c.item.Type)
-	if from == to {
-		return c.data[from.RowSize(int64(at)):][:from.RowSize(int64(n))], nil
-	}
 	const block = 256 // of the largest blocks; chunks, too, are whole ones
 	workers := runtime.GOMAXPROCS(0)
 	share := (n/workers + block) / block * block
-	out := make([]byte, to.RowSize(int64(n)))
+	var out []byte
+	if from == to {
+		out = c.data[from.RowSize(int64(at)):][:from.RowSize(int64(n))]
+	} else {
+		out = make([]byte, to.RowSize(int64(n)))
+	}
 	errors := make([][2]float64, workers)
 	var group errgroup.Group
 	for i := range workers {
@@ -144,7 +146,8 @@ func (c *converter) convert(at, n int, s *Summary) ([]byte, error) {
 	return out, nil
 }
 
-// part converts m elements, of which the first is the tensor's at.
+// part converts m elements, of which the first is the tensor's at. Those that have
+// the type are looked at alone.
 func (c *converter) part(from, to ggml.Type, dst, src []byte, at, m int) (squares [2]float64, err error) {
 	if m == 0 {
 		return squares, nil
@@ -157,6 +160,9 @@ func (c *converter) part(from, to ggml.Type, dst, src []byte, at, m int) (square
 		if !finite(v) {
 			return squares, &weights.CorruptError{File: t.File, Tensor: t.Name, Reason: fmt.Sprintf("element %d is %v", at+i, v)}
 		}
+	}
+	if from == to {
+		return squares, nil
 	}
 	ggml.Quantize(to, dst, values, m)
 	rounded := make([]float32, m)
