@@ -64,7 +64,7 @@ func Convert(ctx context.Context, files Files, path string, o ConvertOptions) (c
 		return nil, err
 	}
 	defer n.close()
-	out, err := convert.Create(path, o.Overwrite, files.all())
+	out, err := convert.Create(path, o.Overwrite, files.sources(n.set))
 	if err != nil {
 		return nil, err
 	}
@@ -110,9 +110,21 @@ func convertedNetwork(s *convert.Summary) ConvertedNetwork {
 	return n
 }
 
-// all are the names that are not empty.
-func (f Files) all() []string {
-	return slices.DeleteFunc([]string{f.SDXL, f.SUPIR, f.Model}, func(name string) bool { return name == "" || f.FS != nil })
+// sources are the files that a conversion reads: those named, LoRAs too, and the
+// parts of a model in several.
+func (f Files) sources(set *weights.Set) []string {
+	if f.FS != nil {
+		return nil
+	}
+	names := []string{f.SDXL, f.SUPIR, f.Model}
+	for _, l := range f.LoRAs {
+		names = append(names, l.Path)
+	}
+	for t := range set.Tensors() {
+		names = append(names, t.File)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // tensors are all that a model needs, network by network.

@@ -29,7 +29,7 @@ func ConvertLLaVA(ctx context.Context, folder, path string, o ConvertOptions) (c
 		return nil, &WeightsError{source, err}
 	}
 	defer func() { err = errors.Join(err, h.Set.Close()) }()
-	out, err := convert.Create(path, o.Overwrite, nil)
+	out, err := convert.Create(path, o.Overwrite, source.sources(h.Set))
 	if err != nil {
 		return nil, err
 	}

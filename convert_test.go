@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"supir/internal/weights/weightstest"
 )
 
 // TestConvert makes a file and opens it, and leaves nothing where it fails.
@@ -63,6 +65,14 @@ func TestConvert(t *testing.T) {
 	assert.ErrorIs(t, err, fs.ErrExist)
 	_, err = Convert(t.Context(), Files{Model: path}, path, ConvertOptions{Overwrite: true})
 	assert.ErrorContains(t, err, "one of the files")
+	lora := filepath.Join(dir, "lora.gguf")
+	require.NoError(t, os.WriteFile(lora, weightstest.Safetensors(map[string]weightstest.Tensor{
+		"lora_unet_time_embed_0.lora_up.weight":   weightstest.F32([]int{128, 1}, make([]float32, 128)...),
+		"lora_unet_time_embed_0.lora_down.weight": weightstest.F32([]int{1, 32}, make([]float32, 32)...),
+	}, nil), 0o600))
+	_, err = Convert(t.Context(), Files{Model: path, LoRAs: []LoRA{{Path: lora}}}, lora, ConvertOptions{Overwrite: true})
+	assert.ErrorContains(t, err, "one of the files")
+	require.NoError(t, os.Remove(lora))
 	_, err = New(Files{Model: path, SDXL: path})
 	assert.ErrorAs(t, err, &weights)
 
