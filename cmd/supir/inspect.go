@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,7 +84,7 @@ type typeUsage struct {
 }
 
 func runInspect(streams streams, names []string, asJSON bool) error {
-	var in inspection
+	in := inspection{Missing: []string{}}
 	var failed error
 	for _, name := range names {
 		r, err := inspectFile(name)
@@ -151,7 +151,7 @@ func inspectFile(name string) (fileReport, error) {
 		r.Holds = "a GGUF model of architecture " + show(of)
 	}
 	for _, key := range r.set.MetadataKeys() {
-		r.Metadata[key] = r.set.Value(key)
+		r.Metadata[key] = finite(r.set.Value(key))
 	}
 	return r, nil
 }
@@ -185,21 +185,36 @@ func sniff(name string) (format string, size int64, err error) {
 		return "", 0, err
 	}
 	defer f.Close()
-	start := make([]byte, 4)
-	if _, err := io.ReadFull(f, start); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	start := make([]byte, 16)
+	n, err := io.ReadFull(f, start)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return "", 0, err
 	}
-	switch {
-	case bytes.Equal(start, []byte("GGUF")):
-		format = "GGUF"
-	case bytes.HasPrefix(start, []byte("PK")), start[0] == 0x80:
-		format = "PyTorch checkpoint"
-	case start[0] == '{':
-		format = "index of several files"
-	default:
-		format = "safetensors"
+	return weights.Format(start[:n]), info.Size(), nil
+}
+
+// finite is a value of metadata that JSON can hold: numbers that are none become
+// texts.
+func finite(value any) any {
+	switch v := value.(type) {
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Sprint(v)
+		}
+	case []float64:
+		list := make([]any, len(v))
+		for i, x := range v {
+			list[i] = finite(x)
+		}
+		return list
+	case []any:
+		list := make([]any, len(v))
+		for i, x := range v {
+			list[i] = finite(x)
+		}
+		return list
 	}
-	return format, info.Size(), nil
+	return value
 }
 
 // together finds out whether the files make a model.

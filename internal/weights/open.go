@@ -190,18 +190,44 @@ func parse(path string, data []byte) (*contents, error) {
 		return nil, &CorruptError{File: path, Reason: "a Git LFS pointer, not the file itself: fetch it with `git lfs pull` or download it again"}
 	case bytes.HasPrefix(text, []byte("<!doctype")), bytes.HasPrefix(text, []byte("<html")), bytes.HasPrefix(text, []byte("<?xml")):
 		return nil, &CorruptError{File: path, Reason: "a web page, not a weight file: the download went wrong"}
-	case looksLikeSafetensors(data): // before others: its first bytes are a number
-		return parseSafetensors(path, data)
-	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
-		return parseTorch(path, data)
-	case isLegacy(data):
-		return parseLegacy(path, data)
-	case data[0] == 0x80 && len(data) > 1 && data[1] <= 5:
+	}
+	switch Format(data) {
+	case TorchFormat:
+		switch {
+		case data[0] == 'P':
+			return parseTorch(path, data)
+		case isLegacy(data):
+			return parseLegacy(path, data)
+		}
 		return nil, &UnsupportedError{File: path, Reason: "a Python pickle, but no PyTorch checkpoint"}
-	case bytes.HasPrefix(data, []byte("GGUF")):
+	case GGUFFormat:
 		return parseGGUF(path, data)
-	case looksLikeJSON(data):
+	case IndexFormat:
 		return nil, &CorruptError{File: path, Reason: "a JSON text, such as the index of a model in several files, not a weight file"}
 	}
 	return parseSafetensors(path, data)
+}
+
+// Formats of files, in words.
+const (
+	SafetensorsFormat = "safetensors"
+	TorchFormat       = "PyTorch checkpoint"
+	GGUFFormat        = "GGUF"
+	IndexFormat       = "index of several files"
+)
+
+// Format tells a file's format by what it begins with, for which 16 bytes are
+// enough; "" where it is none of those above.
+func Format(start []byte) string {
+	switch {
+	case looksLikeSafetensors(start): // before others: its first bytes are a number
+		return SafetensorsFormat
+	case bytes.HasPrefix(start, []byte("PK\x03\x04")), len(start) > 1 && start[0] == 0x80 && start[1] <= 5:
+		return TorchFormat
+	case bytes.HasPrefix(start, []byte("GGUF")):
+		return GGUFFormat
+	case looksLikeJSON(start):
+		return IndexFormat
+	}
+	return ""
 }

@@ -2,6 +2,7 @@ package weights
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -156,11 +157,11 @@ func (f *contents) holds(prefix string) bool {
 	})
 }
 
+// loraName is how tensors of LoRAs are called, kohya's and Diffusers'.
+var loraName = regexp.MustCompile(`^lora_|[._]lora[._]`)
+
 // looksLike says in words what kind of file this is.
 func (f *contents) looksLike() string {
-	if slices.ContainsFunc(f.tensors, func(t *Tensor) bool { return strings.HasPrefix(t.Name, "lora_") }) {
-		return "a LoRA, not a whole model"
-	}
 	if shardName.MatchString(f.path) {
 		return "one of several files of a model: name their index or folder"
 	}
@@ -168,6 +169,9 @@ func (f *contents) looksLike() string {
 		if _, lacks := f.lacks(role); !lacks {
 			return "the " + role.Name + " file"
 		}
+	}
+	if slices.ContainsFunc(f.tensors, func(t *Tensor) bool { return loraName.MatchString(t.Name) }) {
+		return "a LoRA, not a whole model"
 	}
 	unet := f.holds("model.diffusion_model")
 	for _, p := range strangers {

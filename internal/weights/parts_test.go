@@ -26,6 +26,8 @@ func TestCheckRoles(t *testing.T) {
 		{"swapped", supir, sdxl, "1: given as the SDXL file, but without the U-Net; it looks like the SUPIR file: the files are swapped"},
 		{"the same twice", sdxl, sdxl, "2: given as the SUPIR file, but without the adaptor; it looks like the SDXL file"},
 		{"a LoRA", []string{"lora_unet_down_blocks_0.alpha"}, supir, "1: given as the SDXL file, but without the U-Net; it looks like a LoRA, not a whole model"},
+		{"a LoRA in PEFT's layout", []string{"unet.mid_block.attentions.0.proj_in.lora_A.weight"}, supir, "1: given as the SDXL file, but without the U-Net; it looks like a LoRA, not a whole model"},
+		{"an old LoRA of Diffusers", []string{"unet.mid_block.attentions.0.processor.to_q_lora.up.weight"}, supir, "1: given as the SDXL file, but without the U-Net; it looks like a LoRA, not a whole model"},
 		{"Diffusers", []string{"down_blocks.0.resnets.0.conv1.weight"}, supir, "1: given as the SDXL file, but without the U-Net; it looks like a U-Net alone in the Diffusers layout, of which the folder above is needed"},
 		{"a VAE", sdxl[1:2], supir, "1: given as the SDXL file, but without the U-Net; it looks like a VAE alone"},
 		{"no VAE", sdxl[:1], supir, "1: given as the SDXL file, but without the VAE"},

@@ -41,7 +41,7 @@ func parseSafetensors(path string, data []byte) (*contents, error) {
 	n := binary.LittleEndian.Uint64(data)
 	switch {
 	case n < 2 || n > maxHeader:
-		return nil, corrupt("not a safetensors file: it would have a header of %d bytes", n)
+		return nil, corrupt("neither GGUF nor a PyTorch checkpoint, and as safetensors it would have a header of %d bytes", n)
 	case n > uint64(len(data)-8):
 		return nil, corrupt("not a safetensors file, or cut short: it ends within a header of %d bytes", n)
 	case data[8] != '{':
