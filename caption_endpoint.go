@@ -2,6 +2,7 @@ package supir
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -25,11 +26,11 @@ import (
 // sent there as JPEG.
 type Endpoint struct {
 	// URL is the server's address, such as http://localhost:11434; /v1 follows
-	// where it has no path.
+	// where it has no path. What stands behind a ? is sent, and not shown in errors.
 	URL string
 	// Model is the model's name there. Default: the first that the server lists.
 	Model string
-	// Key authorises, where the server wants that.
+	// Key authorises, where the server wants that. No error shows it.
 	Key string
 	// Question asks for the description. Default: that of the paper.
 	Question string
@@ -44,7 +45,8 @@ type Endpoint struct {
 	// MaxSide is what the picture's long side is reduced to, in pixels. Default
 	// 1024.
 	MaxSide int
-	// Client makes the requests. Default http.DefaultClient.
+	// Client makes the requests. Default http.DefaultClient. Unless it has a
+	// CheckRedirect of its own, pictures are not sent on to other servers.
 	Client *http.Client
 
 	pause func(ctx context.Context, d time.Duration) error // tests'
@@ -83,6 +85,9 @@ func (c *Endpoint) Caption(ctx context.Context, cleaned image.Image) (string, er
 	if err != nil {
 		return "", err
 	}
+	if strings.ContainsFunc(c.key(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", &OptionError{"Endpoint.Key", "it holds spaces or other characters that no key has"}
+	}
 	timeout := c.Timeout
 	if timeout <= 0 {
 		timeout = 2 * time.Minute
@@ -96,27 +101,50 @@ func (c *Endpoint) Caption(ctx context.Context, cleaned image.Image) (string, er
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case limited.Err() != nil:
-		return "", &EndpointError{URL: base, Err: fmt.Errorf("no answer within %v: %w", timeout, limited.Err())}
+		return "", &EndpointError{URL: shown(base), Err: fmt.Errorf("no answer within %v: %w", timeout, limited.Err())}
 	}
 	return "", err
 }
 
 // base is the address that /chat/completions follows.
-func (c *Endpoint) base() (string, error) {
+func (c *Endpoint) base() (*url.URL, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return "", &EndpointError{URL: c.URL, Err: errors.New("not an address like http://localhost:8080")}
+		return nil, &EndpointError{URL: c.URL, Err: errors.New("not an address like http://localhost:8080")}
 	}
 	path := strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/chat/completions")
 	if path == "" {
 		path = "/v1"
 	}
-	u.Path, u.RawPath = path, ""
-	return u.String(), nil
+	u.Path, u.RawPath, u.Fragment = path, "", ""
+	return u, nil
+}
+
+// shown is an address as messages have it: without what may be secret.
+func shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// below is an address under base.
+func below(base *url.URL, place string) *url.URL {
+	u := *base
+	u.Path += place
+	return &u
+}
+
+// key is the key without the line's end that it may have been read with.
+func (c *Endpoint) key() string { return strings.TrimSpace(c.Key) }
+
+// hide takes the key out of a text: some servers say it again when they refuse it.
+func (c *Endpoint) hide(text string) string {
+	if c.key() == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, c.key(), "[key]")
 }
 
 // ask makes the requests, with repetitions.
-func (c *Endpoint) ask(ctx context.Context, base string, img image.Image) (string, error) {
+func (c *Endpoint) ask(ctx context.Context, base *url.URL, img image.Image) (string, error) {
 	model := c.Model
 	if model == "" {
 		err := c.retry(ctx, func() (err error) { model, err = c.firstModel(ctx, base); return err })
@@ -149,7 +177,11 @@ func (c *Endpoint) retry(ctx context.Context, attempt func() error) error {
 		if err == nil || !errors.As(err, &e) || !e.passes || i >= retries {
 			return err
 		}
-		if err := pause(ctx, min(maxPause, max(e.after, time.Second<<i))); err != nil {
+		wait := min(maxPause, max(e.after, time.Second<<i))
+		if end, ok := ctx.Deadline(); ok && time.Until(end) <= wait {
+			return err // which says more than that there was no time for another attempt
+		}
+		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -201,8 +233,8 @@ func (c *Endpoint) request(model string, img image.Image) ([]byte, error) {
 }
 
 // answer is one attempt at a question.
-func (c *Endpoint) answer(ctx context.Context, base string, body []byte) (string, error) {
-	address := base + "/chat/completions"
+func (c *Endpoint) answer(ctx context.Context, base *url.URL, body []byte) (string, error) {
+	address := below(base, "/chat/completions")
 	data, err := c.do(ctx, http.MethodPost, address, body)
 	if err != nil {
 		return "", err
@@ -214,28 +246,38 @@ func (c *Endpoint) answer(ctx context.Context, base string, body []byte) (string
 				Refusal string          `json:"refusal"`
 			} `json:"message"`
 		} `json:"choices"`
+		Error json.RawMessage `json:"error"`
 	}
-	if err := json.Unmarshal(data, &reply); err != nil {
-		return "", &EndpointError{URL: address, Status: http.StatusOK, Err: fmt.Errorf("the answer is not the JSON expected: %w", err)}
+	fail := func(format string, args ...any) (string, error) {
+		return "", &EndpointError{URL: shown(address), Status: http.StatusOK, Err: fmt.Errorf(format, args...)}
 	}
-	if len(reply.Choices) == 0 {
-		return "", &EndpointError{URL: address, Status: http.StatusOK, Err: errors.New("the answer has no choices")}
+	var other *json.UnmarshalTypeError
+	switch err := json.Unmarshal(data, &reply); {
+	case errors.As(err, &other):
+		return fail("the answer is not the JSON expected: %s of type %s", cmp.Or(other.Field, "something"), other.Value)
+	case err != nil:
+		return fail("the answer is not the JSON expected: %w", err)
+	case len(reply.Choices) == 0 && reply.Error != nil:
+		return fail("%s", c.complaint(data))
+	case len(reply.Choices) == 0:
+		return fail("the answer has no choices")
 	}
 	m := reply.Choices[0].Message
 	text := oneLine(thoughts.ReplaceAllString(contentText(m.Content), " "))
 	switch {
 	case text == "" && m.Refusal != "":
-		return "", &EndpointError{URL: address, Status: http.StatusOK, Err: fmt.Errorf("refused: %s", oneLine(m.Refusal))}
+		return fail("refused: %s", c.complaint([]byte(m.Refusal)))
 	case text == "":
-		return "", &EndpointError{URL: address, Status: http.StatusOK, Err: errors.New("the answer is empty")}
+		return fail("the answer is empty")
 	case len(text) > maxCaption:
-		return "", &EndpointError{URL: address, Status: http.StatusOK, Err: fmt.Errorf("a caption of %d bytes, more than %d", len(text), maxCaption)}
+		return fail("a caption of %d bytes, more than %d", len(text), maxCaption)
 	}
 	return text, nil
 }
 
-// thoughts are what some models write before their answer.
-var thoughts = regexp.MustCompile(`(?s)<think>.*?</think>`)
+// thoughts are what some models write before their answer. Servers may leave out
+// the mark that opens them; an answer cut short lacks the one that closes them.
+var thoughts = regexp.MustCompile(`(?s)^.*</think>|<think>.*$`)
 
 // contentText is a message's content: a text, or a list of parts.
 func contentText(raw json.RawMessage) string {
@@ -256,8 +298,8 @@ func contentText(raw json.RawMessage) string {
 }
 
 // firstModel is the first model that the server lists.
-func (c *Endpoint) firstModel(ctx context.Context, base string) (string, error) {
-	address := base + "/models"
+func (c *Endpoint) firstModel(ctx context.Context, base *url.URL) (string, error) {
+	address := below(base, "/models")
 	data, err := c.do(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return "", err
@@ -268,53 +310,77 @@ func (c *Endpoint) firstModel(ctx context.Context, base string) (string, error) 
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(data, &list); err != nil || len(list.Data) == 0 {
-		return "", &EndpointError{URL: address, Status: http.StatusOK, Err: errors.New("the server lists no model: name one")}
+		return "", &EndpointError{URL: shown(address), Status: http.StatusOK, Err: errors.New("the server lists no model: name one")}
 	}
 	return list.Data[0].ID, nil
 }
 
 // do makes one request.
-func (c *Endpoint) do(ctx context.Context, method, address string, body []byte) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+func (c *Endpoint) do(ctx context.Context, method string, address *url.URL, body []byte) ([]byte, error) {
+	name := shown(address)
+	request, err := http.NewRequestWithContext(ctx, method, address.String(), bytes.NewReader(body))
 	if err != nil {
-		return nil, &EndpointError{URL: address, Err: err}
+		return nil, &EndpointError{URL: name, Err: err}
 	}
 	request.Header.Set("Accept", "application/json")
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	if c.Key != "" {
-		request.Header.Set("Authorization", "Bearer "+c.Key)
+	if key := c.key(); key != "" {
+		request.Header.Set("Authorization", "Bearer "+key)
 	}
-	client := c.Client
-	if client == nil {
-		client = http.DefaultClient
+	client := *cmp.Or(c.Client, http.DefaultClient)
+	if client.CheckRedirect == nil {
+		client.CheckRedirect = sameServer
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err // which repeats the address
+		e := &EndpointError{URL: name, Err: err, passes: true}
+		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+			e.Err = wrapped.Err // which repeats the address
 		}
-		return nil, &EndpointError{URL: address, Err: err, passes: true}
+		if elsewhere := (*redirected)(nil); errors.As(err, &elsewhere) {
+			e.Status, e.passes = elsewhere.status, false
+		}
+		return nil, e
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, &EndpointError{URL: address, Err: err, passes: true}
+		return nil, &EndpointError{URL: name, Err: err, passes: true}
 	case len(data) > maxAnswer:
-		return nil, &EndpointError{URL: address, Err: fmt.Errorf("an answer of more than %d bytes", maxAnswer)}
+		return nil, &EndpointError{URL: name, Status: response.StatusCode, Err: fmt.Errorf("an answer of more than %d bytes", maxAnswer)}
 	case response.StatusCode != http.StatusOK:
-		return nil, &EndpointError{URL: address, Status: response.StatusCode, Err: errors.New(complaint(data)),
+		return nil, &EndpointError{URL: name, Status: response.StatusCode, Err: errors.New(c.complaint(data)),
 			passes: response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= 500,
 			after:  retryAfter(response.Header)}
 	}
 	return data, nil
 }
 
+// redirected is a redirection that is not followed.
+type redirected struct {
+	status int
+	to     string
+}
+
+func (e *redirected) Error() string { return "the server sends elsewhere, to " + e.to }
+
+// sameServer follows redirections that bring a request whole to the server that
+// was named: pictures are for no other.
+func sameServer(r *http.Request, via []*http.Request) error {
+	const most = 10
+	first := via[0]
+	if r.URL.Hostname() == first.URL.Hostname() && (r.URL.Scheme == first.URL.Scheme || r.URL.Scheme == "https") &&
+		r.Method == first.Method && len(via) < most {
+		return nil
+	}
+	return &redirected{r.Response.StatusCode, shown(r.URL)}
+}
+
 // complaint is what a server says about a request it could not fulfil.
-func complaint(data []byte) string {
+func (c *Endpoint) complaint(data []byte) string {
 	var reply struct {
 		Error json.RawMessage `json:"error"`
 	}
@@ -328,7 +394,7 @@ func complaint(data []byte) string {
 		}
 	}
 	const most = 300
-	text = oneLine(strings.ToValidUTF8(text, "?"))
+	text = c.hide(oneLine(strings.ToValidUTF8(text, "?")))
 	if r := []rune(text); len(r) > most {
 		text = string(r[:most]) + "…"
 	}

@@ -58,7 +58,11 @@ func visionServer(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error":{"message":"no picture"}}`, http.StatusBadRequest)
 		return
 	}
-	text := fmt.Sprintf("%s, asked %q with key %q:\n a picture of %v", q.Model, parts[0].Text, r.Header.Get("Authorization"), img.Bounds().Size())
+	query := ""
+	if r.URL.RawQuery != "" {
+		query = ", ?" + r.URL.RawQuery
+	}
+	text := fmt.Sprintf("<think>hm</think>%s, asked %q with key %q%s:\n a picture of %v", q.Model, parts[0].Text, r.Header.Get("Authorization"), query, img.Bounds().Size())
 	_ = json.NewEncoder(w).Encode(map[string]any{"choices": []any{map[string]any{"message": map[string]string{"role": "assistant", "content": text}}}})
 }
 
@@ -72,6 +76,7 @@ func TestEndpoint(t *testing.T) {
 		{Endpoint{URL: server.URL}, fmt.Sprintf("tiny-vision, asked %q with key \"\": a picture of (64,48)", endpointQuestion)},
 		{Endpoint{URL: server.URL + "/v1/", Model: "big", Key: "secret", Question: "what?", MaxSide: 32}, `big, asked "what?" with key "Bearer secret": a picture of (32,24)`},
 		{Endpoint{URL: server.URL + "/v1/chat/completions", Model: "big", Question: "what?"}, `big, asked "what?" with key "": a picture of (64,48)`},
+		{Endpoint{URL: server.URL + "/v1?version=2#top", Key: "secret\n", Question: "what?"}, `tiny-vision, asked "what?" with key "Bearer secret", ?version=2: a picture of (64,48)`},
 	} {
 		got, err := c.endpoint.Caption(t.Context(), scene(64, 48))
 		require.NoError(t, err)
@@ -101,8 +106,20 @@ func TestEndpointFails(t *testing.T) {
 		{"500", reply(500, "", `{"error":{"message":"out of memory"}}`), "500 Internal Server Error: out of memory", 3, []time.Duration{time.Second, 2 * time.Second}},
 		{"429", reply(429, "7", `{"error":"slow down"}`), "429 Too Many Requests: slow down", 3, []time.Duration{7 * time.Second, 7 * time.Second}},
 		{"401", reply(401, "", "who are you?"), "401 Unauthorized: who are you?", 1, nil},
+		{"key said again", reply(401, "", `{"error":{"message":"no such key: Bearer sk-secret"}}`), "no such key: Bearer [key]", 1, nil},
+		{"busy for longer than there is time", reply(503, "3600", "loading"), "503 Service Unavailable: loading", 1, nil},
+		{"moved", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusMovedPermanently)
+		}, "301 Moved Permanently: the server sends elsewhere, to http", 1, nil},
+		{"another server", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://me:pass@localhost:1/v1?key=1", http.StatusTemporaryRedirect)
+		}, "the server sends elsewhere, to http://localhost:1/v1", 1, nil},
 		{"not JSON", reply(200, "", "<html>welcome</html>"), "not the JSON expected", 1, nil},
 		{"other JSON", reply(200, "", `{"answer":42}`), "no choices", 1, nil},
+		{"error without a status", reply(200, "", `{"error":"no such model"}`), "no such model", 1, nil},
+		{"a list", reply(200, "", `[1]`), "not the JSON expected: something of type array", 1, nil},
+		{"choices of another type", reply(200, "", `{"choices":{}}`), "not the JSON expected: choices of type object", 1, nil},
+		{"unfinished thoughts", reply(200, "", `{"choices":[{"message":{"content":"<think>what is"}}]}`), "the answer is empty", 1, nil},
 		{"empty", reply(200, "", `{"choices":[{"message":{"content":"  \n "}}]}`), "the answer is empty", 1, nil},
 		{"too long", reply(200, "", `{"choices":[{"message":{"content":"`+strings.Repeat("word ", maxCaption)+`"}}]}`), "a caption of", 1, nil},
 		{"thoughts only", reply(200, "", `{"choices":[{"message":{"content":"<think>hm</think>"}}]}`), "the answer is empty", 1, nil},
@@ -121,7 +138,7 @@ func TestEndpointFails(t *testing.T) {
 			}))
 			defer server.Close()
 			var pauses []time.Duration
-			e := &Endpoint{URL: server.URL, Model: "m", pause: func(_ context.Context, d time.Duration) error {
+			e := &Endpoint{URL: server.URL, Model: "m", Key: "sk-secret", Timeout: 50 * time.Second, pause: func(_ context.Context, d time.Duration) error {
 				pauses = append(pauses, d)
 				return nil
 			}}
@@ -130,6 +147,8 @@ func TestEndpointFails(t *testing.T) {
 			require.ErrorAs(t, err, &endpoint)
 			assert.ErrorContains(t, err, c.want)
 			assert.ErrorContains(t, err, server.URL)
+			assert.NotContains(t, err.Error(), "secret")
+			assert.NotContains(t, err.Error(), "pass")
 			assert.Equal(t, c.attempts, attempts)
 			assert.Equal(t, c.pauses, pauses)
 		})
@@ -158,7 +177,8 @@ func TestEndpointUnreachable(t *testing.T) {
 	require.NoError(t, err)
 	address := "http://" + l.Addr().String()
 	require.NoError(t, l.Close())
-	_, err = (&Endpoint{URL: address, Retries: -1}).Caption(t.Context(), scene(8, 8))
+	_, err = (&Endpoint{URL: strings.Replace(address, "//", "//me:pass@", 1), Retries: -1}).Caption(t.Context(), scene(8, 8))
+	assert.ErrorContains(t, err, address+"/v1/models: ")
 	assert.ErrorContains(t, err, "refused")
 
 	release := make(chan struct{})
@@ -178,6 +198,10 @@ func TestEndpointUnreachable(t *testing.T) {
 		_, err = (&Endpoint{URL: bad}).Caption(t.Context(), scene(8, 8))
 		assert.ErrorContains(t, err, "not an address")
 	}
+	var option *OptionError
+	_, err = (&Endpoint{URL: slow.URL, Key: "my secret"}).Caption(t.Context(), scene(8, 8))
+	assert.ErrorAs(t, err, &option)
+	assert.NotContains(t, err.Error(), "secret")
 }
 
 // serverVariable makes this test program a server: see TestEndpointServer.

@@ -88,6 +88,8 @@ func endpointHint(e *supir.EndpointError) string {
 		return "set the key in the environment: " + keyVariable
 	case e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError:
 		return "the server may have too much to do or too little memory; --caption-optional goes on without a caption"
+	case e.Status/100 == 3:
+		return "give --captioner that address, if the pictures may go there"
 	case e.Status == 0:
 		return "is the server running? --caption-optional goes on without a caption"
 	}
