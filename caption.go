@@ -136,7 +136,7 @@ const captionSide = 512
 // sideFor is the short side of the picture that a captioner needs.
 func (n *networks) sideFor(c Captioner) int {
 	switch c := c.(type) {
-	case LLaVA:
+	case LLaVA, *LLaVA:
 		if n.llava != nil {
 			return n.llava.Vision.Size
 		}

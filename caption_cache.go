@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"supir/internal/llava"
@@ -84,16 +85,18 @@ func keptCaption(folder string, weights func() []byte, key [sha256.Size]byte) ca
 	return captionFile(filepath.Join(folder, hex.EncodeToString(h.Sum(nil))+".txt"))
 }
 
-// read returns the caption, if there is one.
+// read returns the caption, if there is one: what write has written, and nothing
+// that is damaged.
 func (f captionFile) read() (text string, ok bool) {
 	if f == "" {
 		return "", false
 	}
 	data, err := readSidecar(string(f))
-	if err != nil || data == nil || !utf8.Valid(data) {
+	text, whole := strings.CutSuffix(string(data), "\n")
+	if err != nil || !whole || !utf8.Valid(data) || text != oneLine(text) {
 		return "", false
 	}
-	return oneLine(string(data)), true
+	return text, true
 }
 
 // write keeps a caption. That it cannot be kept is no reason to fail. Others may

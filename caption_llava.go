@@ -144,6 +144,7 @@ func (a *asked) caption(ctx context.Context, img image.Image, o llava.Options) (
 		o.Enough = func(text string) bool { return len(n.tokenizer.Encode(text)) >= room }
 	}
 	text, err := a.session.Caption(ctx, img, o)
+	text = oneLine(text)
 	if err == nil {
 		a.model.captions.put(key, text)
 		kept.write(text)
@@ -198,13 +199,29 @@ func (n *networks) usesLLaVA(c Captioner) bool {
 	return n.llava != nil
 }
 
+// llavaIn is the LLaVA that a captioner asks, as far as that can be told.
+func llavaIn(c Captioner) LLaVA {
+	switch c := c.(type) {
+	case LLaVA:
+		return c
+	case *LLaVA:
+		return *c
+	case FirstCaption:
+		for _, one := range c {
+			if asks := llavaIn(one); asks != (LLaVA{}) {
+				return asks
+			}
+		}
+	}
+	return LLaVA{}
+}
+
 // planCaption is what describing a picture takes; nil if that is not LLaVA's task.
 func (m *Model) planCaption(set *settings) (*StagePlan, error) {
 	if !set.wantsCaption() || !m.networks.usesLLaVA(set.Captioner) {
 		return nil, nil
 	}
-	asks, _ := set.Captioner.(LLaVA)
-	o, err := asks.options()
+	o, err := llavaIn(set.Captioner).options()
 	if err != nil {
 		return nil, err
 	}

@@ -87,17 +87,20 @@ func oneLine(text string) string {
 
 // readSidecar reads a file; nothing where there is none.
 func readSidecar(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Stat(name) // before it is opened: a pipe would wait for somebody
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, nil // a folder of this name is nobody's caption
 	}
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, err // a folder of this name is nobody's caption
-	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSidecar+1))
 	if err == nil && len(data) > maxSidecar {
 		err = fmt.Errorf("%s: more than %d bytes: not a caption", name, maxSidecar)

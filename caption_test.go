@@ -6,6 +6,7 @@ import (
 	"image"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,6 +109,29 @@ func TestCaptionForPrompt(t *testing.T) {
 	r, err = m.Restore(t.Context(), scene(64, 64), opts)
 	require.NoError(t, err)
 	assert.Empty(t, r.Caption)
+}
+
+// TestCaptionPlan wants the memory of the LLaVA that is asked, wherever it stands.
+func TestCaptionPlan(t *testing.T) {
+	m := withLLaVA(t)
+	working := func(c Captioner) int64 {
+		opts := quick()
+		opts.Captioner = c
+		p, err := m.Plan(image.Pt(64, 64), opts)
+		require.NoError(t, err)
+		i := slices.IndexFunc(p.Stages, func(s StagePlan) bool { return s.Stage == StageCaption })
+		require.GreaterOrEqual(t, i, 0)
+		return p.Stages[i].Working
+	}
+	long := LLaVA{MaxTokens: 4096}
+	assert.Greater(t, working(long), working(LLaVA{}))
+	for _, c := range []Captioner{&long, FirstCaption{Sidecar("a.png"), long}, FirstCaption{FirstCaption{}, &long}} {
+		assert.Equal(t, working(long), working(c), "%T", c)
+	}
+	assert.Equal(t, m.networks.sideFor(long), m.networks.sideFor(&long))
+	var option *OptionError
+	_, err := m.Plan(image.Pt(64, 64), Options{Captioner: FirstCaption{LLaVA{TopP: 2}}})
+	assert.ErrorAs(t, err, &option)
 }
 
 func TestCaptionTiles(t *testing.T) {
@@ -270,12 +294,14 @@ func TestCaptionCache(t *testing.T) {
 	entries, err := os.ReadDir(folder)
 	require.NoError(t, err)
 	require.Len(t, entries, 2)
-	for _, e := range entries { // hand-made
-		require.NoError(t, os.WriteFile(filepath.Join(folder, e.Name()), []byte("\xff"), 0o600))
+	for _, damaged := range []string{"\xff\n", "", "\x00\x00\x00\n", want[:len(want)-1], "two\nlines\n", "\x1b[31mred\n"} {
+		for _, e := range entries {
+			require.NoError(t, os.WriteFile(filepath.Join(folder, e.Name()), []byte(damaged), 0o600))
+		}
+		got, tokens = ask(short, folder)
+		require.Equal(t, want, got)
+		require.Positive(t, tokens, "%q is not taken", damaged)
 	}
-	got, tokens = ask(short, folder)
-	require.Equal(t, want, got)
-	require.Positive(t, tokens, "what is no text is not taken")
 
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
