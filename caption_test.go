@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"supir/internal/goldentest"
+	"supir/internal/weights"
+	"supir/internal/weights/weightstest"
 	"supir/photo"
 )
 
@@ -28,27 +30,27 @@ func withLLaVA(t testing.TB) *Model {
 	return m
 }
 
-// greedy asks LLaVA for the same words always.
-var greedy = LLaVA{Temperature: -1, MaxTokens: 32}
-
-func goldenText(t testing.TB) (picture image.Image, text string) {
+// goldenText is the golden picture, and the words that greedy says of it.
+func goldenText(t testing.TB) (picture image.Image, text string, greedy LLaVA) {
 	f := goldentest.Open(t, "llava/llava-golden.safetensors")
 	shape, data := f.Tensor(t, "image.rgb_u8")
 	img := image.NewNRGBA(image.Rect(0, 0, shape[1], shape[0]))
 	for i := range shape[0] * shape[1] {
 		img.Pix[4*i], img.Pix[4*i+1], img.Pix[4*i+2], img.Pix[4*i+3] = byte(data[3*i]), byte(data[3*i+1]), byte(data[3*i+2]), 255
 	}
+	shape, _ = f.Tensor(t, "greedy.ids")
+	greedy = LLaVA{Temperature: -1, MaxTokens: shape[0]}
 	_, data = f.Tensor(t, "greedy.text_utf8")
 	for _, b := range data {
 		text += string([]byte{byte(b)})
 	}
-	return img, oneLine(text)
+	return img, oneLine(text), greedy
 }
 
 // TestGoldenLLaVA describes the golden picture with the golden words.
 func TestGoldenLLaVA(t *testing.T) {
 	m := withLLaVA(t)
-	img, want := goldenText(t)
+	img, want, greedy := goldenText(t)
 	opts := quick()
 	opts.Captioner, opts.CaptionRaw = greedy, true
 	got, err := m.Caption(t.Context(), img, opts)
@@ -123,15 +125,46 @@ func TestCaptionPlan(t *testing.T) {
 		require.GreaterOrEqual(t, i, 0)
 		return p.Stages[i].Working
 	}
-	long := LLaVA{MaxTokens: 4096}
-	assert.Greater(t, working(long), working(LLaVA{}))
-	for _, c := range []Captioner{&long, FirstCaption{Sidecar("a.png"), long}, FirstCaption{FirstCaption{}, &long}} {
-		assert.Equal(t, working(long), working(c), "%T", c)
+	short := LLaVA{MaxTokens: 8}
+	assert.Less(t, working(short), working(LLaVA{}))
+	for _, c := range []Captioner{&short, FirstCaption{Sidecar("a.png"), short}, FirstCaption{FirstCaption{}, &short}} {
+		assert.Equal(t, working(short), working(c), "%T", c)
 	}
-	assert.Equal(t, m.networks.sideFor(long), m.networks.sideFor(&long))
+	assert.Equal(t, m.networks.sideFor(short), m.networks.sideFor(&short))
 	var option *OptionError
 	_, err := m.Plan(image.Pt(64, 64), Options{Captioner: FirstCaption{LLaVA{TopP: 2}}})
 	assert.ErrorAs(t, err, &option)
+}
+
+// TestCaptionOneLine wants nothing of a caption that moves a terminal's cursor,
+// and an end of one that has none.
+func TestCaptionOneLine(t *testing.T) {
+	set, err := weights.Open(goldentest.Own(t, "llava/llava-tiny-text.gguf"))
+	require.NoError(t, err)
+	tensors, metadata := weightstest.Tensors(set), map[string]any{}
+	for _, key := range set.MetadataKeys() {
+		metadata[key] = set.Value(key)
+	}
+	pieces := metadata["tokenizer.ggml.tokens"].([]string)
+	often := make([]float32, len(pieces)) // ESC, a letter, and never the end
+	for _, piece := range []string{"<0x1B>", "m"} {
+		often[slices.Index(pieces, piece)] = 1000
+	}
+	tensors["output.bias"] = weightstest.F32([]int{len(pieces)}, often...)
+	text := filepath.Join(t.TempDir(), "text.gguf")
+	require.NoError(t, os.WriteFile(text, weightstest.GGUF(tensors, metadata), 0o666))
+	require.NoError(t, set.Close())
+
+	files := goldenFiles(t)
+	files.LLaVA = LLaVAFiles{Text: text, Vision: goldentest.Own(t, "llava/llava-tiny-mmproj.gguf")}
+	m, err := New(files)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	opts := quick()
+	opts.Captioner, opts.CaptionRaw = LLaVA{Temperature: 2, TopP: 1, MaxTokens: 40}, true
+	got, err := m.Caption(t.Context(), scene(64, 64), opts)
+	require.NoError(t, err)
+	assert.Regexp(t, "^[m ]+$", got)
 }
 
 func TestCaptionTiles(t *testing.T) {

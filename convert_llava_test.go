@@ -12,12 +12,13 @@ import (
 	"supir/internal/goldentest"
 )
 
-// huggingFace lays the golden captioner out as Hugging Face has it.
-func huggingFace(t testing.TB) string {
+// huggingFace lays the golden captioner out as Hugging Face has it; path says
+// where its files lie.
+func huggingFace(t testing.TB, path func(t testing.TB, name string) string) string {
 	dir := t.TempDir()
 	for to, from := range map[string]string{"config.json": "config.json", "preprocessor_config.json": "preprocessor_config.json",
 		"tokenizer.model": "tokenizer.model", "model.safetensors": "llava-tiny-hf.safetensors"} {
-		data, err := os.ReadFile(goldentest.Path(t, "llava/"+from))
+		data, err := os.ReadFile(path(t, "llava/"+from))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, to), data, 0o666))
 	}
@@ -27,10 +28,11 @@ func huggingFace(t testing.TB) string {
 // TestGoldenConvertLLaVA makes one file of the folder, which describes the golden
 // picture by the golden words.
 func TestGoldenConvertLLaVA(t *testing.T) {
-	folder := huggingFace(t)
+	folder := huggingFace(t, goldentest.Path)
 	path := filepath.Join(t.TempDir(), "llava.gguf")
-	img, want := goldenText(t)
-	for typ, exact := range map[string]bool{"f16": true, "q8_0": true, "q4_0": false} {
+	img, want, greedy := goldenText(t)
+	_, ids := goldentest.Open(t, "llava/llava-golden.safetensors").Tensor(t, "q8_0.greedy.ids")
+	for _, typ := range []string{"f16", "q8_0", "q4_0"} {
 		c, err := ConvertLLaVA(t.Context(), folder, path, ConvertOptions{Type: typ, Overwrite: true})
 		require.NoError(t, err)
 		require.Len(t, c.Networks, 3)
@@ -42,9 +44,16 @@ func TestGoldenConvertLLaVA(t *testing.T) {
 		opts.Captioner, opts.CaptionRaw = greedy, true
 		got, err := m.Caption(t.Context(), img, opts)
 		require.NoError(t, err)
-		if exact {
-			assert.Equal(t, want, got, typ)
-		} else {
+		switch typ {
+		case "f16":
+			assert.Equal(t, want, got)
+		case "q8_0":
+			var list []int32
+			for _, id := range ids {
+				list = append(list, int32(id))
+			}
+			assert.Equal(t, oneLine(m.networks.llava.Tokenizer.Decode(list)), got)
+		default:
 			assert.NotEmpty(t, got)
 		}
 		require.NoError(t, m.Close())
@@ -84,7 +93,7 @@ func TestConvertLLaVAMisfits(t *testing.T) {
 		{edit("tokenizer.model", func(s string) string { return s[:len(s)-3] }), "tokenizer"},
 		{replace("model.safetensors", "mlp.up_proj", "mlp.up_what"), "1 tensors that LLaVA-1.5"},
 	} {
-		dir := huggingFace(t)
+		dir := huggingFace(t, goldentest.Own)
 		c.edit(dir)
 		out := filepath.Join(t.TempDir(), "out.gguf")
 		_, err := ConvertLLaVA(t.Context(), dir, out, ConvertOptions{})
@@ -93,7 +102,7 @@ func TestConvertLLaVAMisfits(t *testing.T) {
 		assert.ErrorContains(t, err, c.want)
 		assert.NoFileExists(t, out)
 	}
-	_, err := ConvertLLaVA(t.Context(), huggingFace(t), filepath.Join(t.TempDir(), "out.gguf"), ConvertOptions{Type: "q3_k"})
+	_, err := ConvertLLaVA(t.Context(), huggingFace(t, goldentest.Own), filepath.Join(t.TempDir(), "out.gguf"), ConvertOptions{Type: "q3_k"})
 	var option *OptionError
 	assert.ErrorAs(t, err, &option)
 }

@@ -62,7 +62,7 @@ bool positive(std::initializer_list<int64_t> sizes) {
 }
 
 bool right(const supir_weights & w) {
-	return is_type(w.type) && positive({w.out, w.in, w.kh, w.kw}) && w.in <= (1 << 20) && w.kh <= 16 && w.kw <= 16 &&
+	return is_type(w.type) && positive({w.out, w.in, w.kh, w.kw}) && w.in <= (1 << 20) && w.kh <= 64 && w.kw <= 64 &&
 	       !(w.geglu && w.out % 2) && !((w.flags & SUPIR_ROTATE) && w.in > max_channels);
 }
 

@@ -137,7 +137,7 @@ enum supir_status supir_planar_from_rows(float * dst, const float * src, int64_t
 // What a layer's weights are: [out][in] where kh and kw are 1, else a convolution's.
 struct supir_weights {
 	int64_t out, in; // channels
-	int32_t kh, kw;  // kernel's height and width
+	int32_t kh, kw;  // kernel's height and width, up to 64
 	int32_t type;    // supir_type that the products are computed in
 	int32_t flags;   // SUPIR_ROTATE
 	bool geglu;      // outputs are the halves a, b of a·GELU(b)

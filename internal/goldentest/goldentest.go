@@ -27,6 +27,18 @@ func Dir(t testing.TB) string {
 	if dir := os.Getenv("SUPIR_GOLDEN"); dir != "" {
 		return dir
 	}
+	return ownDir(t)
+}
+
+// Own is where a golden file of this module lies, whatever $SUPIR_GOLDEN says:
+// for tests that damage a file whose sizes they know.
+func Own(t testing.TB, name string) string {
+	t.Helper()
+	return filepath.Join(ownDir(t), name)
+}
+
+func ownDir(t testing.TB) string {
+	t.Helper()
 	dir, err := os.Getwd()
 	require.NoError(t, err)
 	for {

@@ -143,7 +143,7 @@ func TestGoldenNetworks(t *testing.T) {
 				_, features := f.Tensor(t, "projector.output")
 				session := m.NewSession(e, a.precision)
 				defer session.Close()
-				w, err := session.newWriter(t.Context(), Options{MaxTokens: 32})
+				w, err := session.newWriter(t.Context(), Options{MaxTokens: len(ints(t, f, a.prefix+"greedy.ids"))})
 				require.NoError(t, err)
 				defer w.close()
 				for name, data := range runText(t, w, features) {

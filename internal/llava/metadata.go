@@ -109,8 +109,8 @@ func readPrompt(set *weights.Set) (string, error) {
 	if !ok {
 		return defaultPrompt, nil
 	}
-	if strings.Count(prompt, imageMark) != 1 {
-		return "", fmt.Errorf("metadata supir.llava.prompt: want %s in it once", imageMark)
+	if strings.Count(prompt, imageMark) != 1 || strings.HasSuffix(prompt, imageMark) {
+		return "", fmt.Errorf("metadata supir.llava.prompt: want %s in it once, and text behind it", imageMark)
 	}
 	return prompt, nil
 }

@@ -2,17 +2,20 @@ package llava
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"supir/internal/goldentest"
+	"supir/internal/nn"
 	"supir/internal/weights"
 	"supir/internal/weights/weightstest"
 )
 
-// A gguf is a golden file taken apart, to be changed.
+// A gguf is one of this module's golden files taken apart, to be changed.
 type gguf struct {
 	tensors  map[string]weightstest.Tensor
 	metadata map[string]any
@@ -21,7 +24,7 @@ type gguf struct {
 func takeApart(t testing.TB, names ...string) gguf {
 	f := gguf{map[string]weightstest.Tensor{}, map[string]any{}}
 	for _, name := range names {
-		set, err := weights.Open(goldenPath(t, name))
+		set, err := weights.Open(goldentest.Own(t, filepath.Join("llava", name)))
 		require.NoError(t, err)
 		for tensor := range set.Tensors() {
 			f.tensors[tensor.Name] = weightstest.Tensor{DType: tensor.DType, Shape: tensor.Shape, Data: append([]byte(nil), tensor.Bytes()...)}
@@ -92,6 +95,11 @@ func TestMisfits(t *testing.T) {
 		{value("clip.vision.image_size", int64(1<<40)), "image_size"},
 		{value("clip.vision.image_std", []float64{0, 1, 1}), "image_std"},
 		{value("clip.vision.feature_layer", []int64{1, 2}), "feature_layer"},
+		{func(f gguf) {
+			zeros("v.patch_embd.weight", 64, 3, 128, 128)(f)
+			f.metadata["clip.vision.image_size"] = int64(256)
+		}, "patches of 128×128: want 64 at most"},
+		{value("supir.llava.prompt", "what is <image>"), "<image> in it once, and text behind it"},
 		{value("tokenizer.ggml.model", "gpt2"), `tokenizer of kind "gpt2"`},
 		{value("tokenizer.ggml.eos_token_id", int64(9999)), "end-of-text id 9999"},
 		{value("tokenizer.ggml.tokens", []string{"a", "b"}), "2 pieces, but 832 scores"},
@@ -192,4 +200,50 @@ func TestRandomText(t *testing.T) {
 	assert.ErrorContains(t, err, "13b")
 	_, err = RandomText("7b", "q2_k")
 	assert.ErrorContains(t, err, "q8_0")
+}
+
+// TestQuantised wants the same of quantised weights as of what they unpack to, of
+// a whole prompt and of single tokens, whose products are other ones.
+func TestQuantised(t *testing.T) {
+	e := goldentest.Devices(t)[0].Open(t)
+	for typ := range RandomTypes {
+		m, err := RandomText("tiny", typ)
+		require.NoError(t, err)
+		const tokens, steps = 20, 4
+		logits := func(p nn.Precision) (all []float32) {
+			params, err := e.Load(t.Context(), p, m)
+			require.NoError(t, err)
+			defer params.Close()
+			cache, err := e.NewCache(p, len(m.Layers), m.cacheHeads(), m.cacheFeatures(), windowStep)
+			require.NoError(t, err)
+			defer cache.Close()
+			program := func(at int, ids []int32, record func(g *nn.Graph)) {
+				program, err := e.Build(params, nil, record)
+				require.NoError(t, err)
+				defer program.Close()
+				require.NoError(t, program.SetInts("id", ids))
+				require.NoError(t, program.SetPosition(cache, at))
+				require.NoError(t, program.Run(t.Context()))
+				got, err := program.Get("logits")
+				require.NoError(t, err)
+				all = append(all, got...)
+			}
+			ids := make([]int32, tokens+steps)
+			for i := range ids {
+				ids[i] = int32(37 * i % m.IDs())
+			}
+			program(0, ids[:tokens], func(g *nn.Graph) {
+				x := nn.Rows(g, m.Embedding, g.InputIDs("id", tokens, 1))
+				nn.Output(g, "logits", m.Logits(g, m.Forward(g, x, g.Beginning(cache, tokens))))
+			})
+			for i := tokens; i < len(ids); i++ {
+				program(i, ids[i:i+1], func(g *nn.Graph) { m.step(g, cache, windowStep) })
+			}
+			return all
+		}
+		want, got := logits(nn.F32), logits(nn.Stored)
+		prompt := tokens * m.IDs()
+		goldentest.Equal(t, typ+" prompt", got[:prompt], want[:prompt], 1e-3)
+		goldentest.Equal(t, typ+" steps", got[prompt:], want[prompt:], 1e-2)
+	}
 }

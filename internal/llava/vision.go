@@ -46,8 +46,11 @@ var (
 	clipStd  = [3]float32{0.26862954, 0.26130258, 0.27577711}
 )
 
-// maxSide bounds the picture's side.
-const maxSide = 4096
+// maxSide bounds the picture's side, maxPatch that of its patches (csrc does).
+const (
+	maxSide  = 4096
+	maxPatch = 64
+)
 
 func (v *Vision) load(set *weights.Set, r *weights.Report) {
 	set.Fill(v, "llava", "", r)
@@ -79,6 +82,8 @@ func (v *Vision) load(set *weights.Set, r *weights.Report) {
 		switch {
 		case patch < 1 || w.Shape[2] != patch || v.Size%patch != 0:
 			r.Invalid("v.patch_embd.weight: patches of %d×%d do not tile a picture of %d (metadata clip.vision.image_size)", w.Shape[2], patch, v.Size)
+		case patch > maxPatch:
+			r.Invalid("v.patch_embd.weight: patches of %d×%d: want %d at most", patch, patch, maxPatch)
 		default:
 			r.Want(v.Position, 1+(v.Size/patch)*(v.Size/patch), c)
 		}

@@ -195,6 +195,7 @@ func convolutions() []opCase {
 			row(named("stride 2"), []int{n, 4, 7, 5}, []int{6, 4, 3, 3}, true, 2, same),
 			row(named("stride 2 corner"), []int{n, 4, 6, 10}, []int{6, 4, 3, 3}, true, 2, corner),
 			row(named("stride 2 corner odd"), []int{n, 4, 7, 5}, []int{6, 4, 3, 3}, false, 2, corner),
+			row(named("patches"), []int{n, 1, 40, 60}, []int{6, 1, 20, 20}, false, 20, Padding{}),
 			row(named("32 channels"), []int{n, 32, 24, 17}, []int{33, 32, 3, 3}, true, 1, same),
 		)
 	}
