@@ -91,7 +91,14 @@ func TestConvertLLaVAMisfits(t *testing.T) {
 		{replace("config.json", `"num_attention_heads": 4`, `"num_attention_heads": 3`), "share"},
 		{edit("config.json", func(string) string { return "{" }), "config.json"},
 		{edit("tokenizer.model", func(s string) string { return s[:len(s)-3] }), "tokenizer"},
+		{edit("tokenizer.model", func(string) string { return "" }), "the tokenizer has no pieces"},
 		{replace("model.safetensors", "mlp.up_proj", "mlp.up_what"), "1 tensors that LLaVA-1.5"},
+		{replace("model.safetensors", "language_model.model.layers.0.mlp.up_proj", "model.language_model.layers.1.mlp.up_proj"), "are both blk.1.ffn_up.weight"},
+		{replace("model.safetensors", "model.layers.0.mlp.up_proj", "model.layers.9.mlp.up_proj"), "blk.0.ffn_up.weight"},
+		{replace("model.safetensors", "language_model.model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"F16\"", "language_model.model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"I16\""), "blk.0.ffn_up.weight"},
+		{replace("model.safetensors", "language_model.model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"F16\",\"shape\":[192,128]", "language_model.model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"F16\",\"shape\":[128,192]"), "blk.0.ffn_up.weight: shape [128 192]"},
+		{replace("config.json", `"rms_norm_eps": 1e-05`, `"rms_norm_eps": 0`), "layer_norm_rms_epsilon"},
+		{replace("config.json", `"image_size": 56`, `"image_size": 57`), "do not tile a picture of 57"},
 	} {
 		dir := huggingFace(t, goldentest.Own)
 		c.edit(dir)

@@ -85,7 +85,11 @@ func FromHuggingFace(folder string) (h *HuggingFace, err error) {
 	if err := h.rename(&c); err != nil {
 		return nil, err
 	}
-	return h, h.describe(&c, folder)
+	if err := h.describe(&c, folder); err != nil {
+		return nil, err
+	}
+	_, err = Open(weights.Assemble(folder, h.Tensors, h.Metadata), nil) // as what is made of it will be
+	return h, err
 }
 
 // maxConfig bounds a JSON file, in bytes.
@@ -185,9 +189,16 @@ func (h *HuggingFace) rename(c *config) error {
 	if used < 1 || used > layers {
 		return fmt.Errorf("vision_feature_layer %d of a tower with %d layers", c.FeatureLayer, layers)
 	}
+	from := map[string]string{}
 	for t := range h.Set.Tensors() {
 		name := unify(t.Name)
 		to, heads, ok := target(name, used, c)
+		if ok && to != "" {
+			if other, twice := from[to]; twice {
+				return fmt.Errorf("%s and %s are both %s", other, t.Name, to)
+			}
+			from[to] = t.Name
+		}
 		switch {
 		case !ok:
 			unknown = append(unknown, t.Name)

@@ -123,7 +123,7 @@ func ReadSentencePiece(data []byte) (*Vocabulary, error) {
 		return nil, err
 	}
 	const bpe = 2
-	if kind != bpe {
+	if kind != bpe && len(v.Pieces) > 0 {
 		return nil, fmt.Errorf("tokenizer: a SentencePiece model of type %d, want BPE (%d)", kind, bpe)
 	}
 	return v, v.check()

@@ -59,7 +59,7 @@ func random(typ weights.DType, write func(w writer)) *weights.Set {
 	for i, t := range list {
 		r.give(t, scales[i])
 	}
-	return weights.Assemble(file, list)
+	return weights.Assemble(file, list, nil)
 }
 
 // storable is the type, or what takes its place where rows of so many elements

@@ -42,10 +42,10 @@ func newSet(files []*contents, closers []func() error) *Set {
 	return s
 }
 
-// Assemble makes a Set of tensors that come from no file; name stands for one
-// in messages.
-func Assemble(name string, tensors []*Tensor) *Set {
-	return newSet([]*contents{{path: name, tensors: tensors}}, nil)
+// Assemble makes a Set of tensors, and of metadata as [Set.Value] has them, that
+// come from no file; name stands for one in messages.
+func Assemble(name string, tensors []*Tensor, meta map[string]any) *Set {
+	return newSet([]*contents{{path: name, tensors: tensors, meta: meta}}, nil)
 }
 
 // Tensor is the tensor of that full name, nil where there is none.
