@@ -103,7 +103,10 @@ func runConvert(ctx context.Context, o *convertOptions) error {
 		c, err = supir.Convert(ctx, files, o.output, o.options)
 	}
 	end()
-	switch option := (*supir.OptionError)(nil); {
+	option, misfit := (*supir.OptionError)(nil), (*supir.WeightsError)(nil)
+	switch {
+	case errors.As(err, &misfit) && o.llava != "":
+		return &failure{err: err, code: exitWeights, hint: "--llava takes a folder as transformers keep LLaVA-1.5: config.json, tokenizer.model and the weights as safetensors"}
 	case errors.As(err, &option):
 		return usagef("", "--type %s: %s", o.options.Type, option.Reason)
 	case errors.Is(err, convert.ErrName), errors.Is(err, convert.ErrIsInput):

@@ -253,7 +253,7 @@ func (r *ggufReader) array(depth int) any {
 	kind, n := r.uint32(), r.uint64()
 	// Every value takes a byte at least; what is left bounds what is made.
 	if n > uint64(len(r.data)-r.pos) || n > maxValues {
-		r.corrupt("", "an array of %d values in the metadata", n)
+		r.corrupt("", "an array of %d values in the metadata, where the file has %d bytes left", n, len(r.data)-r.pos)
 	}
 	if r.err != nil {
 		return nil
