@@ -68,6 +68,9 @@ func classify(err error) *failure {
 	case errors.As(err, &memory) && memory.Plan.WorkWidth == 0:
 		return &failure{err: fmt.Errorf("LLaVA needs about %s of memory, %s may be used", size(memory.Plan.Peak), size(memory.Plan.Budget)),
 			code: exitMemory, hint: "take a smaller model or type of LLaVA, or give more with --memory, if the machine has more"}
+	case errors.As(err, &memory) && memory.Err != nil: // a device, or the disk for temporary files
+		p := memory.Plan
+		return &failure{err: fmt.Errorf("working at %d×%d: %w", p.WorkWidth, p.WorkHeight, memory.Err), code: exitMemory, hint: smaller}
 	case errors.As(err, &memory):
 		p := memory.Plan
 		return &failure{
@@ -77,10 +80,13 @@ func classify(err error) *failure {
 			hint: memoryHint(p),
 		}
 	case errors.As(err, &allocation), errors.As(err, &status) && status == ggml.AllocFailed:
-		return &failure{err: err, code: exitMemory, hint: "use a smaller --upscale or --min-size, or --device cpu"}
+		return &failure{err: err, code: exitMemory, hint: smaller + ", or --device cpu"}
 	}
 	return &failure{err: err, code: exitFailed, hint: pictureHint(err)}
 }
+
+// smaller is the hint for pictures that take too much of anything.
+const smaller = "use a smaller --upscale or --min-size"
 
 func endpointHint(e *supir.EndpointError) string {
 	switch {
@@ -124,7 +130,7 @@ func weightsHint(e *supir.WeightsError) string {
 
 // memoryHint is the hint for a picture that was not tried with less.
 func memoryHint(p supir.Plan) string {
-	hint := "use a smaller --upscale or --min-size"
+	hint := smaller
 	for _, s := range p.Stages {
 		if s.Weights > p.Budget {
 			hint = fmt.Sprintf("the weights of one stage (%s) alone take %s", s.Stage, size(s.Weights))
@@ -133,8 +139,22 @@ func memoryHint(p supir.Plan) string {
 	return hint + ", or give more with --memory, if the machine has more; `supir plan` tells what a picture takes"
 }
 
-// whatFits looks for settings with which a picture fits into memory, and says
-// how to ask for them; "" if it finds none.
+// fittingHint is the hint that tells of settings with which a picture fits; "" if
+// none are found.
+func fittingHint(m *supir.Model, picture image.Point, opts supir.Options, plan supir.Plan) string {
+	how := whatFits(m, picture, opts, plan)
+	if how == "" {
+		return ""
+	}
+	how += " would fit"
+	if plan.Budget > 0 && plan.Peak > plan.Budget { // not the disk alone
+		how += ", or give more with --memory, if the machine has more"
+	}
+	return how
+}
+
+// whatFits looks for settings with which a picture fits, and says how to ask for
+// them; "" if it finds none.
 func whatFits(m *supir.Model, picture image.Point, opts supir.Options, plan supir.Plan) string {
 	const align, tries = 64, 8
 	short := float64(min(picture.X, picture.Y))

@@ -67,7 +67,7 @@ func runPlan(o *planOptions) error {
 		return err
 	}
 	defer m.Close()
-	tooLarge := 0
+	tooLarge, hint := 0, ""
 	for i, input := range o.inputs {
 		o.captions.apply(&opts, files, input)
 		p, err := m.Plan(sizes[i], opts)
@@ -78,6 +78,7 @@ func runPlan(o *planOptions) error {
 		}
 		if !fits(p) {
 			tooLarge++
+			hint = fittingHint(m, sizes[i], opts, *p)
 		}
 		if o.json {
 			err = planJSON(o.out, input, p)
@@ -89,8 +90,10 @@ func runPlan(o *planOptions) error {
 		}
 	}
 	if tooLarge > 0 {
-		return &failure{err: fmt.Errorf("%d of %d pictures would not fit into memory", tooLarge, len(o.inputs)), code: exitMemory,
-			hint: "use a smaller --upscale or --min-size, or give more with --memory"}
+		if tooLarge > 1 || hint == "" {
+			hint = smaller + ", or give more with --memory"
+		}
+		return &failure{err: fmt.Errorf("%d of %d pictures would not fit", tooLarge, len(o.inputs)), code: exitMemory, hint: hint}
 	}
 	return nil
 }

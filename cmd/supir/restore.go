@@ -194,9 +194,7 @@ func (o *restoreOptions) restoreOne(ctx context.Context, m *supir.Model, j *job,
 		f := classify(err)
 		f.err = fmt.Errorf("%s: %w", show(j.input), f.err)
 		if memory := (*supir.MemoryError)(nil); errors.As(err, &memory) {
-			if how := whatFits(m, in.Image.Bounds().Size(), opts, memory.Plan); how != "" {
-				f.hint = how + " would fit, or give more with --memory, if the machine has more"
-			}
+			f.hint = cmp.Or(fittingHint(m, in.Image.Bounds().Size(), opts, memory.Plan), f.hint)
 		}
 		return nil, f
 	}
