@@ -32,7 +32,7 @@ type BlockG struct {
 // fit goes to the report, and only without that may the network be used.
 func (b *BigG) Load(set *weights.Set, r *weights.Report) {
 	set.Fill(b, "clip_g", prefixG, r)
-	c := checkEmbedding(r, b.Token, b.Position, &b.Heads)
+	c := checkEmbedding(r, "clip_g", b.Token, b.Position, &b.Heads)
 	for i := range b.Blocks {
 		b.Blocks[i].Check(r, c)
 	}

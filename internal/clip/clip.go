@@ -14,9 +14,9 @@ const normEps = 1e-5
 // how many heads there are.
 const headSize = 64
 
-// checkEmbedding checks the tables and the number of heads, which it sets where
-// it is 0, and returns the number of features.
-func checkEmbedding(r *weights.Report, token, position *weights.Tensor, heads *int) (c int) {
+// checkEmbedding checks an encoder's tables and the number of heads, which it sets
+// where it is 0, and returns the number of features.
+func checkEmbedding(r *weights.Report, encoder string, token, position *weights.Tensor, heads *int) (c int) {
 	c = -1
 	if r.Want(token, -1, -1) {
 		c = token.Shape[1]
@@ -28,11 +28,11 @@ func checkEmbedding(r *weights.Report, token, position *weights.Tensor, heads *i
 	if *heads == 0 {
 		*heads = max(1, c/headSize)
 		if c%headSize != 0 {
-			r.Invalid("%s: %d features are not whole heads of %d (metadata heads)", token.Name, c, headSize)
+			r.Invalid("%s: %d features are not whole heads of %d (metadata supir.%s.heads)", token.Name, c, headSize, encoder)
 		}
 	}
 	if c%*heads != 0 {
-		r.Invalid("%s: %d features do not divide into %d heads (metadata heads)", token.Name, c, *heads)
+		r.Invalid("%s: %d features do not divide into %d heads (metadata supir.%s.heads)", token.Name, c, *heads, encoder)
 	}
 	return c
 }

@@ -99,8 +99,8 @@ func TestMisfits(t *testing.T) {
 		prefixG + ".transformer.resblocks.1.attn.in_proj_weight: shape [64 64], want [192 64] (sketch)",
 	}, got.Misshaped)
 	assert.Equal(t, []string{
-		prefixL + ".embeddings.token_embedding.weight: 8 features are not whole heads of 64 (metadata heads)",
-		prefixG + ".token_embedding.weight: 64 features do not divide into 7 heads (metadata heads)",
+		prefixL + ".embeddings.token_embedding.weight: 8 features are not whole heads of 64 (metadata supir.clip_l.heads)",
+		prefixG + ".token_embedding.weight: 64 features do not divide into 7 heads (metadata supir.clip_g.heads)",
 	}, got.Invalid)
 }
 

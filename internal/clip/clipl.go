@@ -34,7 +34,7 @@ type LayerL struct {
 // last layer is checked too, then left out.
 func (l *ClipL) Load(set *weights.Set, r *weights.Report) {
 	set.Fill(l, "clip_l", prefixL, r)
-	c := checkEmbedding(r, l.Token, l.Position, &l.Heads)
+	c := checkEmbedding(r, "clip_l", l.Token, l.Position, &l.Heads)
 	for i := range l.Layers {
 		l.Layers[i].Check(r, c)
 	}
