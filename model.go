@@ -430,7 +430,8 @@ func (m *machine) encode(ctx context.Context, n *networks, encoder *vae.Encoder,
 	if err := m.runVAE(ctx, st, n.encoderNetworks(encoder), network, image, moments, progress); err != nil {
 		return nil, err
 	}
-	return vae.Mode(moments, 1), nil
+	latent := vae.Mode(moments, 1)
+	return latent, finite(latent)
 }
 
 // decode writes the picture of a latent, 3×h×w, which may go beyond [-1, 1].

@@ -25,6 +25,24 @@ func (r *raster) Close() {
 	}
 }
 
+// Write writes numbers, all of which must be finite.
+func (r *raster) Write(src []float32, at int) error {
+	if err := finite(src); err != nil {
+		return err
+	}
+	return r.Floats.Write(src, at)
+}
+
+// finite is ErrNumbers where a number is infinite or none.
+func finite(x []float32) error {
+	for _, v := range x {
+		if v-v != 0 {
+			return ErrNumbers
+		}
+	}
+	return nil
+}
+
 // rows reads rows from…to-1 of all planes, 3×(to-from)×w.
 func (r *raster) rows(from, to int) ([]float32, error) {
 	n := (to - from) * r.w

@@ -17,6 +17,10 @@ import (
 // ErrClosed is returned by the methods of a closed Model.
 var ErrClosed = errors.New("supir: the model is closed")
 
+// ErrNumbers says that a network came to what is no finite number, of which no
+// picture can be made. As a rule there is such a weight in the files.
+var ErrNumbers = errors.New("the networks computed what is no number")
+
 // A Model restores pictures. Any number of goroutines may use it at once: their
 // work is done one after another.
 type Model struct {
@@ -73,8 +77,8 @@ type Result struct {
 }
 
 // Restore restores a picture, which it doesn't change. Transparency is carried
-// over. The error is an *OptionError, a *MemoryError, ErrClosed, ctx's error or
-// the captioner's; after any of them the model can be used again.
+// over. The error is an *OptionError, a *MemoryError, ErrNumbers, ErrClosed, ctx's
+// error or the captioner's; after any of them the model can be used again.
 //
 // This is the pipeline of the paper's Fig. 2, from top to bottom.
 func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (result *Result, err error) {
@@ -178,6 +182,11 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 		return nil, err
 	}
 
+	for _, latent := range latents {
+		if err := finite(latent); err != nil {
+			return nil, err
+		}
+	}
 	debug.FreeOSMemory()
 
 	// The decoder, and the colours of the cleaned picture.

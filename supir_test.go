@@ -63,6 +63,25 @@ func TestRestore(t *testing.T) {
 	require.Equal(t, before, in.Pix, "the input is left alone")
 }
 
+// TestWeightsThatAreNoNumbers wants an error, not a black picture, whichever
+// network has the weight.
+func TestWeightsThatAreNoNumbers(t *testing.T) {
+	for _, name := range []string{"first_stage_model.denoise_encoder.conv_in.bias", "first_stage_model.decoder.conv_out.bias",
+		"model.diffusion_model.out.2.bias", "conditioner.embedders.1.model.ln_final.bias"} {
+		files := goldenFiles(t)
+		inMemory := files.FS.(fstest.MapFS)
+		set, err := weights.OpenFiles(weights.File{Data: inMemory[files.SDXL].Data}, weights.File{Data: inMemory[files.SUPIR].Data})
+		require.NoError(t, err)
+		require.Equal(t, weights.F16, set.Tensor(name).DType)
+		copy(set.Tensor(name).Data, "\x00\x7e") // NaN, in the file itself
+		m, err := New(files)
+		require.NoError(t, err)
+		_, err = m.Restore(t.Context(), scene(64, 64), quick())
+		require.ErrorIs(t, err, ErrNumbers, name)
+		require.NoError(t, m.Close())
+	}
+}
+
 func TestSameSeedSamePicture(t *testing.T) {
 	m := goldenModel(t)
 	first, err := m.Restore(t.Context(), scene(64, 64), quick())

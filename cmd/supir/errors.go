@@ -63,6 +63,8 @@ func classify(err error) *failure {
 		return &failure{err: fmt.Errorf("%s: %s", flagOf(option.Option), option.Reason), code: exitUsage}
 	case errors.As(err, &weights):
 		return &failure{err: err, code: exitWeights, hint: weightsHint(weights)}
+	case errors.Is(err, supir.ErrNumbers):
+		return &failure{err: err, code: exitWeights, hint: "`supir convert --type f32` finds weights that are no numbers; --compute f32 helps where sound ones overflow"}
 	case errors.As(err, &endpoint):
 		return &failure{err: err, code: exitFailed, hint: endpointHint(endpoint)}
 	case errors.As(err, &memory) && memory.Plan.WorkWidth == 0:
