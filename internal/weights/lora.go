@@ -242,7 +242,7 @@ func (f *contents) changes(layers layerNames) ([]*change, error) {
 	if err := r.Err(); err != nil {
 		return nil, fmt.Errorf("LoRA %s: %w", f.path, err)
 	}
-	return order, nil
+	return order, f.adapterAlphas(order)
 }
 
 // loraLayer takes a tensor's name apart; role is nil where it is not known.

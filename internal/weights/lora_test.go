@@ -172,6 +172,29 @@ func TestLoRA(t *testing.T) {
 	}
 }
 
+// TestLoRAMetadata has alphas where Diffusers keeps them.
+func TestLoRAMetadata(t *testing.T) {
+	const layer, name = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
+	merged := func(alpha float32, metadata string) []float32 { // of rank 4
+		file := loraFile(layer, []int{64, 64}, ".lora_B.weight", ".lora_A.weight", alpha)
+		if alpha == 0 {
+			delete(file, layer+".alpha")
+		}
+		set := loraBase(t, weights.F32)
+		data := weightstest.Safetensors(file, map[string]string{"lora_adapter_metadata": metadata})
+		require.NoError(t, set.Merge(nil, weights.LoRA{File: weights.File{Path: "l", Data: data}, Weight: 1}))
+		return set.Tensor(name).Float32()
+	}
+	for metadata, alpha := range map[string]float32{
+		`{}`: 4, `{"text_encoder.lora_alpha": 8}`: 4, `{"unet.lora_alpha": 8}`: 8,
+		`{"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_q": 16, "attn1.to_q": 2, "q": 32}}`:   2,
+		`{"unet.lora_alpha": 8, "unet.alpha_pattern": {}, "unet.r": 4, "unet.use_rslora": true}`: 16,
+	} {
+		assert.Equal(t, merged(alpha, `{}`), merged(0, metadata), metadata)
+	}
+	assert.Equal(t, merged(4, `{}`), merged(4, `{"unet.lora_alpha": 8}`), "a tensor counts")
+}
+
 func TestLoRATwice(t *testing.T) {
 	const name = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
 	file := loraFile("unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora", []int{64, 64}, ".up.weight", ".down.weight", 0)
@@ -302,6 +325,8 @@ func FuzzLoRA(f *testing.F) {
 		"lora_unet_out_2.lora_up.weight": weightstest.F32([]int{4, 2, 1, 1}), "lora_unet_out_2.lora_down.weight": weightstest.F32([]int{2, 2, 1, 1}),
 		"lora_unet_out_2.lora_mid.weight": weightstest.F32([]int{2, 2, 3, 3}), "lora_unet_out_2.alpha": weightstest.F32(nil, 1),
 	}, nil))
+	f.Add(weightstest.Safetensors(loraFile(loraNames[0].lora, []int{4, 4}, ".lora_up.weight", ".lora_down.weight", 2),
+		map[string]string{"lora_adapter_metadata": `{"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_q": 1}}`}))
 	base := weightstest.Safetensors(map[string]weightstest.Tensor{
 		"model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight": weightstest.F32([]int{4, 4}),
 		"model.diffusion_model.input_blocks.1.0.in_layers.2.weight":                     weightstest.F32([]int{4, 4, 1, 1}),
