@@ -118,7 +118,7 @@ func (m *Model) Caption(ctx context.Context, img image.Image, opts Options) (str
 		return "", err
 	}
 	track := newTracker(set.Progress, set.Trace)
-	seen := img
+	seen := photo.From(img).Image // without its transparency, as Restore has it
 	if !set.CaptionRaw {
 		track.enter(StageClean, 1)
 		if seen, err = m.cleanForCaption(ctx, set, img, z); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"image"
+	"image/color"
 	"os"
 	"path/filepath"
 	"slices"
@@ -165,6 +166,24 @@ func TestCaptionOneLine(t *testing.T) {
 	got, err := m.Caption(t.Context(), scene(64, 64), opts)
 	require.NoError(t, err)
 	assert.Regexp(t, "^[m ]+$", got)
+}
+
+// TestCaptionRaw shows a picture as it is, but for its transparency.
+func TestCaptionRaw(t *testing.T) {
+	img := image.NewNRGBA(image.Rect(0, 0, 40, 30))
+	for i := range img.Pix {
+		img.Pix[i] = []byte{200, 100, 50, 0}[i%4]
+	}
+	opts := quick()
+	opts.CaptionRaw = true
+	opts.Captioner = captioner(func(_ context.Context, seen image.Image) (string, error) {
+		assert.Equal(t, img.Rect.Size(), seen.Bounds().Size())
+		assert.Equal(t, color.NRGBA{200, 100, 50, 255}, color.NRGBAModel.Convert(seen.At(3, 3)))
+		return "a wall", nil
+	})
+	got, err := goldenModel(t).Caption(t.Context(), img, opts)
+	require.NoError(t, err)
+	assert.Equal(t, "a wall", got)
 }
 
 func TestCaptionTiles(t *testing.T) {

@@ -310,6 +310,9 @@ func flagOf(option string) string {
 			return "--" + flag.name
 		}
 	}
+	if option == "Endpoint.Key" {
+		return keyVariable
+	}
 	return option
 }
 
