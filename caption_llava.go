@@ -225,7 +225,7 @@ func (m *Model) planCaption(set *settings) (*StagePlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	weights, working, err := m.networks.llava.Memory(m.machine.engine, captionPrecision, o)
+	weights, working, err := m.networks.llava.Memory(m.machine.engine, captionPrecision, o, set.CaptionTiles)
 	return &StagePlan{Stage: StageCaption, Weights: weights, Working: working}, err
 }
 

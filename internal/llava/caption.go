@@ -238,9 +238,10 @@ func (s *stepper) next(ctx context.Context, id int32, position int) ([]float32, 
 	return s.program.Get("logits")
 }
 
-// Memory is what describing pictures takes beside their pixels, in bytes: the
-// weights of the larger part, and what is worked with.
-func (m *Model) Memory(e *nn.Engine, p nn.Precision, o Options) (weights, working int64, err error) {
+// Memory is what describing a picture takes beside its pixels, in bytes: the
+// weights of the larger part, and what is worked with. If a session describes
+// several, the tower joins the language model, which stays.
+func (m *Model) Memory(e *nn.Engine, p nn.Precision, o Options, several bool) (weights, working int64, err error) {
 	vision, err := e.Describe(p, &m.Vision)
 	if err != nil {
 		return 0, 0, err
@@ -272,6 +273,9 @@ func (m *Model) Memory(e *nn.Engine, p nn.Precision, o Options) (weights, workin
 	}
 	read += cache.Size()
 	seeing, reading := e.WeightBytes(p, &m.Vision), e.WeightBytes(p, &m.Text)
+	if several {
+		seeing += reading
+	}
 	if seeing+see > reading+read {
 		return seeing, see, nil
 	}

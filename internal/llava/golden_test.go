@@ -282,7 +282,7 @@ func TestGoldenCaption(t *testing.T) {
 	_, err = session.Caption(t.Context(), img, Options{MaxTokens: 8, Question: strings.Repeat("why ", 5000)})
 	assert.ErrorContains(t, err, "exceed the language model's")
 
-	weights, working, err := m.Memory(e, nn.F32, Options{MaxTokens: 512})
+	weights, working, err := m.Memory(e, nn.F32, Options{MaxTokens: 512}, false)
 	require.NoError(t, err)
 	assert.Equal(t, e.WeightBytes(nn.F32, &m.Text), weights)
 	assert.Positive(t, working)

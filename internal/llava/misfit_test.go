@@ -202,6 +202,21 @@ func TestRandomText(t *testing.T) {
 	assert.ErrorContains(t, err, "q8_0")
 }
 
+// TestMemoryOfSeveral counts the tower beside the language model where further
+// pictures are seen.
+func TestMemoryOfSeveral(t *testing.T) {
+	m, err := Open(takeApart(t, textFile, visionFile).open(t), nil)
+	require.NoError(t, err)
+	m.Text.Layers = m.Text.Layers[:1] // so that seeing takes more than reading
+	e := goldentest.Devices(t)[0].Open(t)
+	text, vision := e.WeightBytes(nn.F32, &m.Text), e.WeightBytes(nn.F32, &m.Vision)
+	for several, want := range map[bool]int64{false: text, true: text + vision} {
+		got, _, err := m.Memory(e, nn.F32, Options{MaxTokens: 1}, several)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, several)
+	}
+}
+
 // TestQuantised wants the same of quantised weights as of what they unpack to, of
 // a whole prompt and of single tokens, whose products are other ones.
 func TestQuantised(t *testing.T) {
