@@ -30,9 +30,24 @@ def new_encoder(vae, deep, weights=None):
     return encoder.requires_grad_(True)
 
 
+GRADIENTS = 0.04  # of all crops
+
+
+def gradient(rng, size):
+    """uint8 (size, size, 3): from one colour to another, evenly. No scene is as smooth and as vivid, and norms over such a
+    picture have statistics of their own."""
+    a, b = rng.uniform(0, 255, (2, 3))
+    turn = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[:size, :size] / (size - 1) - 0.5
+    t = (np.cos(turn) * x + np.sin(turn) * y)[..., None] / np.sqrt(2) + 0.5
+    return np.rint(a + (b - a) * t).astype(np.uint8)
+
+
 def pairs(rng, pictures, count, size):
     """Low-quality and true crops, both (count, 3, size, size) in [-1, 1]."""
     gt = common.random_crops(rng, pictures, count, size)
+    for i in np.flatnonzero(rng.random(count) < GRADIENTS):
+        gt[i] = gradient(rng, size)
     lq = np.stack([degrade.degrade(rng, x) for x in gt])
     return common.to_tensor(lq), common.to_tensor(gt)
 

@@ -32,7 +32,7 @@ type described struct {
 }
 
 // mostRestored is how many pictures are restored; captions are told of all.
-const mostRestored = 16
+const mostRestored = 48
 
 // A view is how the captioner sees a picture.
 type view struct{ degraded, cleaned bool }
