@@ -152,13 +152,27 @@ func (c *Endpoint) ask(ctx context.Context, base *url.URL, img image.Image) (str
 			return "", err
 		}
 	}
-	body, err := c.request(model, img)
-	if err != nil {
-		return "", err
+	text, err := "", error(nil)
+	for _, newer := range []bool{false, true} {
+		var body []byte
+		if body, err = c.request(model, img, newer); err != nil {
+			return "", err
+		}
+		err = c.retry(ctx, func() (err error) { text, err = c.answer(ctx, base, body); return err })
+		if !wantsNewer(err) {
+			break
+		}
 	}
-	var text string
-	err = c.retry(ctx, func() (err error) { text, err = c.answer(ctx, base, body); return err })
 	return text, err
+}
+
+// wantsNewer tells whether a server refuses the parameters that all others
+// know: OpenAI's reasoning models have another name for the answer's bound, and
+// a temperature of their own.
+func wantsNewer(err error) bool {
+	var e *EndpointError
+	return errors.As(err, &e) && e.Status == http.StatusBadRequest &&
+		(strings.Contains(e.Err.Error(), "max_completion_tokens") || strings.Contains(e.Err.Error(), "temperature"))
 }
 
 // retry repeats what fails for a reason that may pass.
@@ -198,8 +212,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// request is the body of a question about a picture.
-func (c *Endpoint) request(model string, img image.Image) ([]byte, error) {
+// request is the body of a question about a picture, in the parameters that all
+// servers know, or in OpenAI's newer ones.
+func (c *Endpoint) request(model string, img image.Image, newer bool) ([]byte, error) {
 	most := c.MaxSide
 	if most <= 0 {
 		most = 1024
@@ -220,16 +235,20 @@ func (c *Endpoint) request(model string, img image.Image) ([]byte, error) {
 		tokens = 512
 	}
 	type object = map[string]any
-	return json.Marshal(object{
-		"model":       model,
-		"max_tokens":  tokens,
-		"temperature": 0.2,
-		"stream":      false,
+	body := object{
+		"model":  model,
+		"stream": false,
 		"messages": []object{{"role": "user", "content": []object{
 			{"type": "text", "text": question},
 			{"type": "image_url", "image_url": object{"url": "data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(data.Bytes())}},
 		}}},
-	})
+	}
+	if newer {
+		body["max_completion_tokens"] = tokens
+	} else {
+		body["max_tokens"], body["temperature"] = tokens, 0.2
+	}
+	return json.Marshal(body)
 }
 
 // answer is one attempt at a question.

@@ -86,6 +86,33 @@ func TestEndpoint(t *testing.T) {
 
 // TestEndpointFails wants every failure told by what it is, and repeated where
 // that may help.
+// TestEndpointNewerParameters asks a model that refuses what all others know, as
+// OpenAI's reasoning models do.
+func TestEndpointNewerParameters(t *testing.T) {
+	for _, refusal := range []string{
+		"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+		"Unsupported value: 'temperature' does not support 0.2 with this model.",
+	} {
+		asked := 0
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			body, _ := io.ReadAll(r.Body)
+			if bytes.Contains(body, []byte(`"max_tokens"`)) || bytes.Contains(body, []byte(`"temperature"`)) {
+				http.Error(w, fmt.Sprintf(`{"error":{"message":%q}}`, refusal), http.StatusBadRequest)
+				return
+			}
+			assert.Contains(t, string(body), `"max_completion_tokens":77`)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			visionServer(w, r)
+		}))
+		text, err := (&Endpoint{URL: server.URL, Model: "thinker", MaxTokens: 77}).Caption(t.Context(), image.NewNRGBA(image.Rect(0, 0, 8, 8)))
+		server.Close()
+		require.NoError(t, err)
+		assert.Contains(t, text, "thinker")
+		assert.Equal(t, 2, asked)
+	}
+}
+
 func TestEndpointFails(t *testing.T) {
 	reply := func(status int, header, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
