@@ -3,6 +3,7 @@ package memory
 import (
 	"fmt"
 	"os"
+	"sync"
 	"unsafe"
 
 	"github.com/edsrzf/mmap-go"
@@ -57,16 +58,17 @@ func (f *Floats) Read(dst []float32, at int) error {
 	if f.size == 4 {
 		return f.move(bytesOf(dst), at, false)
 	}
-	short := f.shorts(at, len(dst))
-	if f.file != nil {
-		if err := f.move(bytesOf(short), at, false); err != nil {
+	if f.file == nil {
+		fromHalves(dst, f.short(at, len(dst)))
+		return nil
+	}
+	return eachPiece(len(dst), func(from int, room []uint16) error {
+		if err := f.move(bytesOf(room), at+from, false); err != nil {
 			return err
 		}
-	}
-	for i, v := range short {
-		dst[i] = fromHalf(v)
-	}
-	return nil
+		fromHalves(dst[from:], room)
+		return nil
+	})
 }
 
 // Write copies src to place at, rounded where the numbers are short. A full disk
@@ -78,23 +80,50 @@ func (f *Floats) Write(src []float32, at int) error {
 	if f.size == 4 {
 		return f.move(bytesOf(src), at, true)
 	}
-	short := f.shorts(at, len(src))
-	for i, v := range src {
-		short[i] = toHalf(v)
-	}
 	if f.file == nil {
+		toHalves(f.short(at, len(src)), src)
 		return nil
 	}
-	return f.move(bytesOf(short), at, true)
+	return eachPiece(len(src), func(from int, room []uint16) error {
+		toHalves(room, src[from:])
+		return f.move(bytesOf(room), at+from, true)
+	})
 }
 
-// shorts is where n short numbers from place at on are, or room for them on their
-// way to or from the file.
-func (f *Floats) shorts(at, n int) []uint16 {
-	if f.file != nil {
-		return make([]uint16, n)
-	}
+// short is where n short numbers in memory are, from place at on.
+func (f *Floats) short(at, n int) []uint16 {
 	return unsafe.Slice((*uint16)(unsafe.Pointer(&f.memory[2*at])), n)
+}
+
+// eachPiece calls f with room for numbers on their way to or from a file, n in all,
+// from the first on. The room is used again and again: made anew it would let
+// Go's heap grow by as much as pictures take there.
+func eachPiece(n int, f func(from int, room []uint16) error) error {
+	room := rooms.Get().(*[piece]uint16)
+	defer rooms.Put(room)
+	for from := 0; from < n; from += piece {
+		if err := f(from, room[:min(piece, n-from)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const piece = 1 << 14
+
+var rooms = sync.Pool{New: func() any { return new([piece]uint16) }}
+
+// fromHalves and toHalves convert as many numbers as short has.
+func fromHalves(dst []float32, short []uint16) {
+	for i, v := range short {
+		dst[i] = fromHalf(v)
+	}
+}
+
+func toHalves(short []uint16, src []float32) {
+	for i := range short {
+		short[i] = toHalf(src[i])
+	}
 }
 
 // toHalf is the half-precision number nearest to a 256th of v: eleven bits of what

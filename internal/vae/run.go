@@ -299,6 +299,9 @@ func (n *Network) Run(ctx context.Context, e *nn.Engine, params *nn.Params, layo
 		if err != nil {
 			return err
 		}
+		if st.strips > 1 {
+			runtime.GC() // else litter grows to as much as the pictures in Go's heap
+		}
 		src = next
 	}
 	return nil
