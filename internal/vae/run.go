@@ -3,6 +3,7 @@ package vae
 import (
 	"context"
 	"runtime"
+	"runtime/debug"
 
 	"supir/internal/memory"
 	"supir/internal/nn"
@@ -300,7 +301,7 @@ func (n *Network) Run(ctx context.Context, e *nn.Engine, params *nn.Params, layo
 			return err
 		}
 		if st.strips > 1 {
-			runtime.GC() // else litter grows to as much as the pictures in Go's heap
+			debug.FreeOSMemory() // of litter, and of the attention's keys, before the next stage takes its own
 		}
 		src = next
 	}
