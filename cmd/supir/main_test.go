@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -27,7 +28,10 @@ func TestTerminalClosed(t *testing.T) {
 	require.NoError(t, f.Close())
 	supir := exec.Command(exe, "restore", in, "-o", filepath.Join(out, "x.png"), "--steps", "1000",
 		"--sdxl", filepath.Join(dir, "sdxl.safetensors"), "--supir", filepath.Join(dir, "supir.safetensors"))
-	supir.Args[0] = "supir" // see TestMain
+	supir.Args[0] = "supir"          // see TestMain
+	heard := make(chan os.Signal, 1) // so that a nohup around the tests is not handed down
+	signal.Notify(heard, syscall.SIGHUP)
+	defer signal.Stop(heard)
 	said, err := supir.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, supir.Start())
