@@ -152,16 +152,17 @@ func (c *Endpoint) ask(ctx context.Context, base *url.URL, img image.Image) (str
 			return "", err
 		}
 	}
-	text, err := "", error(nil)
-	for _, newer := range []bool{false, true} {
-		var body []byte
-		if body, err = c.request(model, img, newer); err != nil {
-			return "", err
-		}
-		err = c.retry(ctx, func() (err error) { text, err = c.answer(ctx, base, body); return err })
-		if !wantsNewer(err) {
-			break
-		}
+	body, err := c.request(model, img)
+	if err != nil {
+		return "", err
+	}
+	var text string
+	attempt := func() (err error) { text, err = c.answer(ctx, base, body); return err }
+	if err = c.retry(ctx, attempt); wantsNewer(err) {
+		body["max_completion_tokens"] = body["max_tokens"]
+		delete(body, "max_tokens")
+		delete(body, "temperature")
+		err = c.retry(ctx, attempt)
 	}
 	return text, err
 }
@@ -212,9 +213,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// object is one of JSON.
+type object = map[string]any
+
 // request is the body of a question about a picture, in the parameters that all
-// servers know, or in OpenAI's newer ones.
-func (c *Endpoint) request(model string, img image.Image, newer bool) ([]byte, error) {
+// servers know.
+func (c *Endpoint) request(model string, img image.Image) (object, error) {
 	most := c.MaxSide
 	if most <= 0 {
 		most = 1024
@@ -234,27 +238,26 @@ func (c *Endpoint) request(model string, img image.Image, newer bool) ([]byte, e
 	if tokens <= 0 {
 		tokens = 512
 	}
-	type object = map[string]any
-	body := object{
-		"model":  model,
-		"stream": false,
+	return object{
+		"model":       model,
+		"max_tokens":  tokens,
+		"temperature": 0.2,
+		"stream":      false,
 		"messages": []object{{"role": "user", "content": []object{
 			{"type": "text", "text": question},
 			{"type": "image_url", "image_url": object{"url": "data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(data.Bytes())}},
 		}}},
-	}
-	if newer {
-		body["max_completion_tokens"] = tokens
-	} else {
-		body["max_tokens"], body["temperature"] = tokens, 0.2
-	}
-	return json.Marshal(body)
+	}, nil
 }
 
 // answer is one attempt at a question.
-func (c *Endpoint) answer(ctx context.Context, base *url.URL, body []byte) (string, error) {
+func (c *Endpoint) answer(ctx context.Context, base *url.URL, body object) (string, error) {
 	address := below(base, "/chat/completions")
-	data, err := c.do(ctx, http.MethodPost, address, body)
+	question, err := json.Marshal(body)
+	if err != nil {
+		return "", err
+	}
+	data, err := c.do(ctx, http.MethodPost, address, question)
 	if err != nil {
 		return "", err
 	}

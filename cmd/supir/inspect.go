@@ -202,19 +202,19 @@ func finite(value any) any {
 			return fmt.Sprint(v)
 		}
 	case []float64:
-		list := make([]any, len(v))
-		for i, x := range v {
-			list[i] = finite(x)
-		}
-		return list
+		return eachFinite(v)
 	case []any:
-		list := make([]any, len(v))
-		for i, x := range v {
-			list[i] = finite(x)
-		}
-		return list
+		return eachFinite(v)
 	}
 	return value
+}
+
+func eachFinite[T any](values []T) []any {
+	list := make([]any, len(values))
+	for i, v := range values {
+		list[i] = finite(v)
+	}
+	return list
 }
 
 // together finds out whether the files make a model.
