@@ -241,8 +241,11 @@ func (c *container) readHeader(data []byte) error {
 	return c.guard(func() error {
 		ic, err := config(bytes.NewReader(data))
 		c.width, c.height = ic.Width, ic.Height
-		if p, ok := ic.ColorModel.(color.Palette); ok {
-			c.grey = greyPalette(p)
+		switch m := ic.ColorModel.(type) {
+		case color.Palette:
+			c.grey = greyPalette(m)
+		default:
+			c.grey = m == color.GrayModel || m == color.Gray16Model
 		}
 		return err
 	})

@@ -24,11 +24,8 @@ func (c *container) readJPEG(data []byte) {
 	for marker, seg := range jpegSegments(data) {
 		has := func(header string) bool { return bytes.HasPrefix(seg, []byte(header)) }
 		switch {
-		case marker >= 0xc0 && marker <= 0xc2 && len(seg) >= 6: // frame header
-			c.grey = seg[5] == 1
-			if seg[5] == 4 {
-				c.notice("the picture is in printing colours (CMYK): its colours in RGB are approximate")
-			}
+		case marker >= 0xc0 && marker <= 0xc2 && len(seg) >= 6 && seg[5] == 4: // frame header
+			c.notice("the picture is in printing colours (CMYK): its colours in RGB are approximate")
 		case marker == 0xe1 && has(jpegExif) && c.exif == nil:
 			c.exif = seg[len(jpegExif):]
 		case marker == 0xe1 && has(jpegXMP) && c.xmp == nil:

@@ -25,9 +25,6 @@ func (c *container) readTIFF(data []byte, o ReadOptions) error {
 	if v, _ := number(tagBitsPerSample); v == 16 {
 		c.depth = 16
 	}
-	if v, ok := number(tagPhotometric); ok {
-		c.grey = v <= 1
-	}
 	_, c.alpha = find(fields, tagExtraSamples)
 	if v, ok := number(tagOrientation); ok && v >= 1 && v <= 8 {
 		c.orientation = int(v)
