@@ -57,6 +57,15 @@ func TestDiffusersFolder(t *testing.T) {
 	testFolder(t, goldenFolder(t))
 }
 
+func TestDiffusersFolderByItsIndex(t *testing.T) {
+	folder := goldenFolder(t)
+	byFolder, err := weights.OpenFiles(weights.File{Path: "m", FS: folder})
+	require.NoError(t, err)
+	byIndex, err := weights.OpenFiles(weights.File{Path: "m/model_index.json", FS: folder})
+	require.NoError(t, err)
+	require.Equal(t, weightstest.Tensors(byFolder), weightstest.Tensors(byIndex))
+}
+
 // Newer versions of the Transformers library leave a part of the names out.
 func TestDiffusersFolderNewer(t *testing.T) {
 	folder := goldenFolder(t)

@@ -78,8 +78,11 @@ func (o *opener) open(f File) (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.IsDir() {
+	switch {
+	case info.IsDir():
 		return o.folder(f.Path)
+	case filepath.Base(f.Path) == "model_index.json": // at the top of Diffusers' folder
+		return o.folder(o.dir(f.Path))
 	}
 	return o.file(f.Path)
 }
