@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import common, latents, muon, prior, prompts, schedule, tokenizer
+from . import adversary, common, latents, muon, prior, prompts, schedule, tokenizer
 from .models.adaptor import KINDS, Adaptor, Connectors, Recorder
 
 
@@ -33,6 +33,7 @@ def main(argv=None):
     ap.add_argument("--low", type=float, default=1.0, help="above 1: more of the low indices, where a sampler ends")
     ap.add_argument("--prior", default="prior.pt", help="the prior's checkpoint in RUN")
     ap.add_argument("--init", type=Path, help="folder of exported weights to go on from")
+    ap.add_argument("--critic", type=float, default=0.0, help="weight of a critic that wants latents as sharp as true ones")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
     ap.add_argument("--connector", choices=KINDS, default=KINDS[0], help="zeroconv: as in ControlNet (Tab. 2c)")
     a = ap.parse_args(argv)
@@ -50,14 +51,15 @@ def main(argv=None):
     stage = common.Stage(a, modules, optimizer=muon.of(modules))
     stage.extra.setdefault("hidden", a.hidden)
     stage.extra.setdefault("connector", a.connector)
-    balance = common.Balance(stage.extra)
+    if a.critic and stage.world > 1:
+        ap.error("--critic wants one process, not torchrun's several")
     held = 16
 
     def sample(size, count):
-        """Latent pairs of true and low quality, noised inputs, and their texts."""
+        """What adversary.Objective wants: noised latents, low-quality ones, indices, noise, texts, the truth, which are good."""
         rng, zs, ls, ps = stage.rng, [], [], []
-        for _ in range(count):
-            good = rng.random() >= share
+        goods = torch.from_numpy(rng.random(count) >= share)
+        for good in goods.tolist():
             captions, pool = sources[rng.integers(len(sources))]
             lq, target = pool[low[rng.integers(len(low))]], pool["clean0" if good else "bad0"]
             i = rng.integers(held, min(len(lq), len(target)))
@@ -70,13 +72,13 @@ def main(argv=None):
         eps = torch.randn_like(z)
         with torch.no_grad():
             context = text(*text.tokens(tok, ps, a.device))
-        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context
+        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context, z, goods.to(a.device)
 
     if stage.iter == 0 and a.connector == "zerosft" and not a.init:
         record = Recorder(connectors)
         with torch.no_grad():
             for _ in range(8):
-                x, _, t, _, c = sample(32, 16)
+                x, _, t, _, c, *_ = sample(32, 16)
                 unet(x, t, *c, record)
         record.calibrate()
         stage.average.shadow = [p.detach().clone() for p in stage.params]
@@ -84,10 +86,10 @@ def main(argv=None):
     def predict(x, l, t, c):
         return unet(x, t, *c, connectors.bind(adaptor(x, l, t, *c)))
 
+    objective = adversary.Objective(predict, common.Balance(stage.extra), a.critic, unet.config["z"], stage.extra, a.device)
+
     def step():
-        x, l, t, eps, c = sample(*prior.crop_size(stage.progress(), a.batch))
-        each = (predict(x, l, t, c) - eps).pow(2).mean((1, 2, 3))
-        return balance(each, t), {"loss": each.mean().detach()}
+        return objective(*sample(*prior.crop_size(stage.progress(), a.batch)))
 
     def evaluate():
         """eps loss by index on held-out scenes; and of the U-Net alone."""

@@ -18,11 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
-from . import common, degrade, prompts, public, schedule
+from . import adversary, common, degrade, prompts, public, schedule
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
 EMBEDDED = Path(__file__).parents[1] / "embedded" / "model.gguf"
@@ -115,6 +114,8 @@ def arguments(argv):
                     help="the model to start from: SDXL's and SUPIR's file, safetensors or gguf, or one .gguf with both "
                          "(default: the small one of this repository)")
     ap.add_argument("--crop", type=int, help="side of the training crops in pixels (default: 128, of large models 512)")
+    ap.add_argument("--critic", type=float, help="weight of a critic that wants latents as sharp as true ones "
+                                                 "(default: 0.4, as the small model was trained; of large models 0)")
     ap.add_argument("--connectors-only", action="store_true", help="leave the adaptor as it is")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures with negative words")
     a = ap.parse_args(argv)
@@ -127,7 +128,9 @@ def run(argv):
     a = arguments(argv)
     model = public.Model(*a.files)
     step_of = 2 * model.factor()
-    size = a.crop or (512 if model.unet.config["channels"] >= 128 else 128)
+    large = model.unet.config["channels"] >= 128
+    size = a.crop or (512 if large else 128)
+    critic = (0.0 if large else 0.4) if a.critic is None else a.critic
     if size <= 0 or size % step_of:
         raise public.FileError(f"--crop {size}: must be a multiple of {step_of} for this model")
     photographs = Photographs(a.photos, size)
@@ -147,11 +150,11 @@ def run(argv):
           f"about {(4 * numbers[1] + 16 * numbers[0]) / 1e6:.0f} MB and activations", flush=True)
 
     def sample(rng, count):
-        """Noised latents of the truth, low-quality latents, times, noise, texts."""
+        """What adversary.Objective wants: noised latents, low-quality ones, indices, noise, texts, the truth, which are good."""
         gt, lq, ps = [], [], []
-        for _ in range(count):
+        goods = torch.from_numpy(rng.random(count) >= (0 if a.no_negatives else BAD))
+        for good in goods.tolist():
             x, caption = photographs.crop(rng, size)
-            good = a.no_negatives or rng.random() >= BAD
             lq.append(degrade.degrade(rng, x))
             gt.append(x if good else degrade.spoil(rng, x))
             ps.append(prompts.prompt(rng, caption, good))
@@ -161,21 +164,23 @@ def run(argv):
             context = model.context(ps, a.device)
         t = torch.from_numpy(rng.integers(0, 1000, count))
         eps = torch.from_numpy(rng.standard_normal(z.shape).astype(np.float32)).to(a.device)
-        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context
+        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context, z, goods.to(a.device)
 
-    def loss_of(x, l, t, eps, c):
-        features = model.adaptor(x, l, t, *c)
-        return F.mse_loss(model.unet(x, t, *c, model.connectors.bind(features)), eps)
+    def predict(x, l, t, c):
+        return model.unet(x, t, *c, model.connectors.bind(model.adaptor(x, l, t, *c)))
 
     stage = Finetune(a, model, trained)
     fixed = [sample(np.random.default_rng(k), min(a.batch, 4)) for k in range(4)]  # the same in every run, for watching
 
+    mean = lambda each, t: each.mean()
+    plain = adversary.Objective(predict, mean)
+    objective = adversary.Objective(predict, mean, critic, model.unet.config["z"], stage.extra, a.device)
+
     def step():
-        loss = loss_of(*sample(stage.rng, a.batch))
-        return loss, {"loss": loss.detach()}
+        return objective(*sample(stage.rng, a.batch))
 
     def evaluate():
-        return {"fixed": float(np.mean([float(loss_of(*s)) for s in fixed]))}
+        return {"fixed": float(np.mean([float(plain(*s)[0]) for s in fixed]))}
 
     with torch.no_grad():
         print(f"loss on fixed samples before: {evaluate()['fixed']:.5f}", flush=True)

@@ -25,7 +25,17 @@ def snap(sigma):
     return int(np.abs(SIGMAS - sigma).argmin())
 
 
+def sigma(t):
+    """(N, 1, 1, 1) noise levels of indices t (N,)."""
+    return torch.as_tensor(SIGMAS, dtype=torch.float32)[t.cpu()].view(-1, 1, 1, 1)
+
+
+def denoised(x, eps, s):
+    """The latent that the network's input x and its answer eps stand for, at noise levels s (N, 1, 1, 1)."""
+    return x * torch.sqrt(s * s + 1) - s * eps
+
+
 def noised(z, eps, t):
     """c_in * (z + sigma eps) for indices t (N,): the network's input."""
-    s = torch.as_tensor(SIGMAS, dtype=torch.float32)[t].view(-1, 1, 1, 1).to(z)
+    s = sigma(t).to(z)
     return (z + s * eps) / torch.sqrt(s * s + 1)
