@@ -80,7 +80,7 @@ type runner struct {
 	params   *nn.Params
 	progress func(done, of int)
 	done, of int
-	rows     [][]float32 // of a channel, each processor's, to be reused
+	rows     [][]float32 // each processor's room for numbers on their way
 }
 
 // stage computes one stage, pass by pass: each pass but the last gathers the
@@ -229,11 +229,8 @@ func (r *runner) eachChannel(channels, n int, f func(c int, rows []float32) erro
 	var all errgroup.Group
 	workers := min(len(r.rows), channels)
 	for i := range workers {
-		if cap(r.rows[i]) < n {
-			r.rows[i] = make([]float32, n)
-		}
+		rows := r.room(i, n)
 		all.Go(func() error {
-			rows := r.rows[i][:n]
 			for c := i; c < channels; c += workers {
 				if err := f(c, rows); err != nil {
 					return err
@@ -245,6 +242,14 @@ func (r *runner) eachChannel(channels, n int, f func(c int, rows []float32) erro
 	return all.Wait()
 }
 
+// room gives the place for n numbers that processor i uses again and again.
+func (r *runner) room(i, n int) []float32 {
+	if cap(r.rows[i]) < n {
+		r.rows[i] = make([]float32, n)
+	}
+	return r.rows[i][:n]
+}
+
 // gatherKeys adds a strip's keys and values to the grid's cells.
 func (p *pass) gatherKeys(at part) error {
 	c := p.st.co
@@ -252,7 +257,7 @@ func (p *pass) gatherKeys(at part) error {
 		p.grid = thinned(p.st.h, p.st.w)
 		p.k, p.v = make([]float32, p.grid.tokens()*c), make([]float32, p.grid.tokens()*c)
 	}
-	row := make([]float32, p.st.w*c)
+	row := p.room(0, p.st.w*c)
 	for y := at.from; y < at.to; y++ {
 		for name, sums := range map[string][]float32{keysInput: p.k, valuesInput: p.v} {
 			if err := p.program.GetAt(name, (y-at.from)*len(row), row); err != nil {
