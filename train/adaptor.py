@@ -1,10 +1,11 @@
 """Stage 4: the adaptor and its connectors; U-Net and text encoders frozen (section 3.1 and 3.2 of the paper).
 
     python -m train.latents --run RUN --kind lq --variants 2
-    python -m train.adaptor --run RUN --minutes 30 --bf16
+    python -m train.adaptor --run RUN --minutes 30 --bf16 --critic 1
 
 The adaptor starts as the U-Net's encoder, the connectors as near the identity as their norms allow. Captions
 carry quality words; one sample in six is a spoiled picture with negative ones, restored from the same LQ latent.
+--critic is not the paper's: without it so small a network leaves a sampler's pictures soft (adversary.py).
 The paper's ablations: --no-negatives (Tab. 2b), --connector zeroconv (Tab. 2c), each with a --name of its own.
 """
 from pathlib import Path
@@ -33,7 +34,8 @@ def main(argv=None):
     ap.add_argument("--low", type=float, default=1.0, help="above 1: more of the low indices, where a sampler ends")
     ap.add_argument("--prior", default="prior.pt", help="the prior's checkpoint in RUN")
     ap.add_argument("--init", type=Path, help="folder of exported weights to go on from")
-    ap.add_argument("--critic", type=float, default=0.0, help="weight of a critic that wants latents as sharp as true ones")
+    ap.add_argument("--critic", type=float, default=0.0, help="weight of a critic that wants latents as sharp as true ones, "
+                    "from half of the budget on, or at once with --init")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
     ap.add_argument("--connector", choices=KINDS, default=KINDS[0], help="zeroconv: as in ControlNet (Tab. 2c)")
     a = ap.parse_args(argv)
@@ -89,7 +91,8 @@ def main(argv=None):
     objective = adversary.Objective(predict, common.Balance(stage.extra), a.critic, unet.config["z"], stage.extra, a.device)
 
     def step():
-        return objective(*sample(*prior.crop_size(stage.progress(), a.batch)))
+        p = stage.progress()
+        return objective(*sample(*prior.crop_size(p, a.batch)), judged=bool(a.init) or p > 0.5)
 
     def evaluate():
         """eps loss by index on held-out scenes; and of the U-Net alone."""

@@ -86,9 +86,10 @@ class Objective:
         z = self.denoise(schedule.noised(z, torch.randn_like(z), between), lq, between, context)
         return schedule.noised(z, torch.randn_like(z), t)
 
-    def __call__(self, x, lq, t, eps, context, z, good):
-        """x: z noised by eps at indices t. good (N,): not a spoiled picture, which is soft by right. -> loss, numbers"""
-        n = min(len(x) // 2, int(good.sum())) if self.adversary else 0
+    def __call__(self, x, lq, t, eps, context, z, good, judged=True):
+        """x: z noised by eps at indices t. good (N,): not a spoiled picture, which is soft by right. judged: by the critic,
+        if there is one. -> loss, numbers"""
+        n = min(len(x) // 2, int(good.sum())) if self.adversary and judged else 0
         if n:
             order = torch.argsort(~good, stable=True)
             x, lq, t, eps, z, context = x[order], lq[order], t[order], eps[order], z[order], [v[order] for v in context]
