@@ -1,11 +1,11 @@
 """Stage 4: the adaptor and its connectors; U-Net and text encoders frozen (section 3.1 and 3.2 of the paper).
 
     python -m train.latents --run RUN --kind lq --variants 2
-    python -m train.adaptor --run RUN --minutes 30 --bf16 --critic 1
+    python -m train.adaptor --run RUN --minutes 30 --bf16
 
 The adaptor starts as the U-Net's encoder, the connectors as near the identity as their norms allow. Captions
 carry quality words; one sample in six is a spoiled picture with negative ones, restored from the same LQ latent.
---critic is not the paper's: without it so small a network leaves a sampler's pictures soft (adversary.py).
+--critic is not the paper's: so small a network leaves a sampler's pictures soft (adversary.py).
 The paper's ablations: --no-negatives (Tab. 2b), --connector zeroconv (Tab. 2c), each with a --name of its own.
 """
 from pathlib import Path

@@ -27,7 +27,7 @@ STAGES = (
     ("robust", "robust", 0.2, ""),
     ("lq", "latents", 0, "--kind lq --variants 2"),
     ("close_lq", "latents", 0, "--kind lq --variants 2 --scenes close"),
-    ("adaptor", "adaptor", 0.23, "--critic 1"),
+    ("adaptor", "adaptor", 0.23, ""),
     ("export", "export", 0, ""),
     ("llava", "llava", 0.1, ""),
     ("export_llava", "export_llava", 0, "--out {run}/export"),
@@ -35,9 +35,9 @@ STAGES = (
 
 # The paper's ablations train the adaptor again; the prior stays, as SDXL does in the paper.
 VARIANTS = (
-    ("adaptor_without_negatives", "adaptor", 0.23, "--critic 1 --no-negatives --name adaptor_without_negatives"),
+    ("adaptor_without_negatives", "adaptor", 0.23, "--no-negatives --name adaptor_without_negatives"),
     ("export_without_negatives", "export", 0, "--adaptor adaptor_without_negatives.pt --out {run}/without_negatives"),
-    ("adaptor_zeroconv", "adaptor", 0.23, "--critic 1 --connector zeroconv --name adaptor_zeroconv"),
+    ("adaptor_zeroconv", "adaptor", 0.23, "--connector zeroconv --name adaptor_zeroconv"),
     ("export_zeroconv", "export", 0, "--adaptor adaptor_zeroconv.pt --out {run}/zeroconv"),
 )
 

@@ -114,8 +114,7 @@ def arguments(argv):
                     help="the model to start from: SDXL's and SUPIR's file, safetensors or gguf, or one .gguf with both "
                          "(default: the small one of this repository)")
     ap.add_argument("--crop", type=int, help="side of the training crops in pixels (default: 128, of large models 512)")
-    ap.add_argument("--critic", type=float, help="weight of a critic that wants latents as sharp as true ones "
-                                                 "(default: 0.4, as the small model was trained; of large models 0)")
+    ap.add_argument("--critic", type=float, default=0.0, help="weight of a critic that wants latents as sharp as true ones")
     ap.add_argument("--connectors-only", action="store_true", help="leave the adaptor as it is")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures with negative words")
     a = ap.parse_args(argv)
@@ -128,9 +127,7 @@ def run(argv):
     a = arguments(argv)
     model = public.Model(*a.files)
     step_of = 2 * model.factor()
-    large = model.unet.config["channels"] >= 128
-    size = a.crop or (512 if large else 128)
-    critic = (0.0 if large else 0.4) if a.critic is None else a.critic
+    size = a.crop or (512 if model.unet.config["channels"] >= 128 else 128)
     if size <= 0 or size % step_of:
         raise public.FileError(f"--crop {size}: must be a multiple of {step_of} for this model")
     photographs = Photographs(a.photos, size)
@@ -174,7 +171,7 @@ def run(argv):
 
     mean = lambda each, t: each.mean()
     plain = adversary.Objective(predict, mean)
-    objective = adversary.Objective(predict, mean, critic, model.unet.config["z"], stage.extra, a.device)
+    objective = adversary.Objective(predict, mean, a.critic, model.unet.config["z"], stage.extra, a.device)
 
     def step():
         return objective(*sample(stage.rng, a.batch))
