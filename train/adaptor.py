@@ -53,8 +53,6 @@ def main(argv=None):
     stage = common.Stage(a, modules, optimizer=muon.of(modules))
     stage.extra.setdefault("hidden", a.hidden)
     stage.extra.setdefault("connector", a.connector)
-    if a.critic and stage.world > 1:
-        ap.error("--critic wants one process, not torchrun's several")
     held = 16
 
     def sample(size, count):

@@ -8,6 +8,7 @@ relativistic pairing of Jolicoeur-Martineau 2018). Its slope is held down at bot
 is dead", by finite differences). It is thrown away afterwards.
 """
 import torch
+import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 
@@ -20,7 +21,7 @@ STEP = 0.1  # of the differences it is measured by
 
 
 def critic(z, width=64):
-    """(N, 2 z, h, w) -> (N, 1, h / 2, w / 2); each place sees 15 latent pixels around it."""
+    """(N, 2 z, h, w) -> (N, 1, h / 2, w / 2); each place sees 11 x 11 latent pixels."""
     conv = lambda a, b, stride=1: [nn.Conv2d(a, b, 3, stride, 1), nn.LeakyReLU(0.2)]
     return nn.Sequential(*conv(2 * z, width), *conv(width, width), *conv(width, 2 * width, 2), *conv(2 * width, 2 * width),
                          nn.Conv2d(2 * width, 1, 1)).to(memory_format=torch.channels_last)
@@ -72,6 +73,8 @@ class Objective:
     critic: weight of the adversary, 0 for none."""
 
     def __init__(self, predict, balance, critic=0.0, z=0, extra=None, device="cpu"):
+        if critic and dist.is_initialized():
+            raise SystemExit("--critic wants one process, not torchrun's several")
         self.predict, self.balance, self.critic = predict, balance, critic
         self.adversary = Adversary(z, extra, device) if critic else None
 

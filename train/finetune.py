@@ -169,15 +169,13 @@ def run(argv):
     stage = Finetune(a, model, trained)
     fixed = [sample(np.random.default_rng(k), min(a.batch, 4)) for k in range(4)]  # the same in every run, for watching
 
-    mean = lambda each, t: each.mean()
-    plain = adversary.Objective(predict, mean)
-    objective = adversary.Objective(predict, mean, a.critic, model.unet.config["z"], stage.extra, a.device)
+    objective = adversary.Objective(predict, lambda each, t: each.mean(), a.critic, model.unet.config["z"], stage.extra, a.device)
 
     def step():
         return objective(*sample(stage.rng, a.batch))
 
     def evaluate():
-        return {"fixed": float(np.mean([float(plain(*s)[0]) for s in fixed]))}
+        return {"fixed": float(np.mean([float(objective(*s, judged=False)[0]) for s in fixed]))}
 
     with torch.no_grad():
         print(f"loss on fixed samples before: {evaluate()['fixed']:.5f}", flush=True)
