@@ -303,10 +303,7 @@ func (b *Benchmark) strips(ctx context.Context, m *machine, n *networks, part ti
 		if err != nil {
 			return nil, done, err
 		}
-		r.Working, r.Strips = cost.Working, cost.Strips
-		if !layout.OnDisk {
-			r.Working += cost.Between
-		}
+		r.Working, r.Strips = cost.Working+cost.Between, cost.Strips
 		if fits() {
 			break
 		}

@@ -381,7 +381,7 @@ func (p *planner) vae(others int64) (*vaePlan, error) {
 	}
 	var best *vaePlan
 	for _, layout := range vaeLayouts(p.held.vae) {
-		if best != nil && !layout.OnDisk && p.n.vae.DecoderFor(p.z.workH, p.z.workW).Between(layout) > most {
+		if best != nil && p.n.vae.DecoderFor(p.z.workH, p.z.workW).Between(layout) > most {
 			continue
 		}
 		next, err := p.vaeIn(layout)
@@ -450,13 +450,9 @@ func (p *planner) vaeIn(layout vae.Layout) (*vaePlan, error) {
 		if err != nil {
 			return err
 		}
-		s.Weights = max(s.Weights, p.engine.WeightBytes(p.held.vae, networks...))
-		s.Working, v.strips = max(s.Working, cost.Working), max(v.strips, cost.Strips)
-		if layout.OnDisk {
-			v.disk = max(v.disk, cost.Between)
-		} else {
-			s.Scratch = max(s.Scratch, cost.Between)
-		}
+		s.Weights = p.engine.WeightBytes(p.held.vae, networks...)
+		s.Working, s.Scratch = cost.Working, cost.Between
+		v.disk, v.strips = max(v.disk, cost.Disk), max(v.strips, cost.Strips)
 		return nil
 	}
 	var encode, decode StagePlan // of either encoder, of the decoder

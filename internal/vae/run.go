@@ -24,7 +24,8 @@ type Layout struct {
 // A Cost is what a network takes for a picture beside its weights, in bytes.
 type Cost struct {
 	Working int64 // of a strip's program
-	Between int64 // of the maps kept between passes
+	Between int64 // of what is kept in memory between strips and passes at the same time
+	Disk    int64 // of the maps that are kept in files instead, at most
 	Strips  int   // most strips that a map is cut into
 }
 
@@ -159,8 +160,8 @@ func (st *stage) finish(layout Layout) {
 // neighbours' rows.
 const minRows = 8
 
-// between is the bytes of the maps kept while stage i runs.
-func between(stages []stage, i int, layout Layout) int64 {
+// maps is the bytes of the maps kept while stage i runs.
+func maps(stages []stage, i int, layout Layout) int64 {
 	var n int64
 	st := &stages[i]
 	if i > 0 {
@@ -169,14 +170,19 @@ func between(stages []stage, i int, layout Layout) int64 {
 	if i < len(stages)-1 {
 		n += int64(st.co) * int64(st.ho) * int64(st.wo)
 	}
-	if n *= 4; layout.Short {
-		n /= 2
+	if layout.Short {
+		return 2 * n
 	}
-	if st.strips > 1 {
-		for j := range st.steps {
-			if st.steps[j].keys {
-				n += 2 * 4 * int64(st.co) * int64(thinned(st.h, st.w).tokens())
-			}
+	return 4 * n
+}
+
+// keys is the bytes of the attention's keys and values, which are kept in memory
+// in any layout.
+func (st *stage) keys() int64 {
+	var n int64
+	for i := range st.steps {
+		if st.strips > 1 && st.steps[i].keys {
+			n += 2 * 4 * int64(st.co) * int64(thinned(st.h, st.w).tokens())
 		}
 	}
 	return n
@@ -235,7 +241,7 @@ func (st *stage) passes(kept bool) int {
 	return n
 }
 
-// Between is what Run keeps between passes in a layout, in bytes.
+// Between is what Run keeps in memory between passes in a layout, in bytes.
 func (n *Network) Between(layout Layout) (most int64) {
 	stages := n.stages(layout)
 	for i := range stages {
@@ -244,13 +250,26 @@ func (n *Network) Between(layout Layout) (most int64) {
 	return most
 }
 
+// between is the bytes kept in memory while stage i runs.
+func between(stages []stage, i int, layout Layout) int64 {
+	n := stages[i].keys()
+	if !layout.OnDisk {
+		n += maps(stages, i, layout)
+	}
+	return n
+}
+
 // Measure tells what Run would take, on weights of which no value is read.
 func (n *Network) Measure(e *nn.Engine, params *nn.Params, layout Layout) (Cost, error) {
-	cost := Cost{Between: n.Between(layout)}
+	var cost Cost
 	stages := n.stages(layout)
 	for i := range stages {
 		st := &stages[i]
 		cost.Strips = max(cost.Strips, st.strips)
+		if layout.OnDisk {
+			cost.Disk = max(cost.Disk, maps(stages, i, layout))
+		}
+		kept := between(stages, i, layout)
 		known := newKnowledge()
 		if first := st.steps[0].first; first != nil && i > 0 {
 			known.has[first] = true
@@ -261,7 +280,9 @@ func (n *Network) Measure(e *nn.Engine, params *nn.Params, layout Layout) (Cost,
 			if err != nil {
 				return cost, err
 			}
-			cost.Working = max(cost.Working, working)
+			if working+kept > cost.Working+cost.Between {
+				cost.Working, cost.Between = working, kept
+			}
 			if s.wanted == nil {
 				break
 			}

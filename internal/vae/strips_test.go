@@ -52,7 +52,7 @@ const shortBound = 3e-6
 func TestGoldenStrips(t *testing.T) {
 	v := load(t)
 	f := v.Factor()
-	h, w := 11*f, 5*f
+	h, w := 23*f, 5*f
 	for _, d := range goldentest.Devices(t) {
 		t.Run(d.Name, func(t *testing.T) {
 			e := d.Open(t)
@@ -71,6 +71,7 @@ func TestGoldenStrips(t *testing.T) {
 						require.NoError(t, err)
 						require.Greater(t, cost.Strips, 1)
 						assert.Less(t, cost.Working, whole.Working)
+						assert.Equal(t, layout.OnDisk, cost.Disk > 0)
 						error := nmse(runLayout(t, e, params, n, layout, in), want)
 						t.Logf("%d strips, error %.2g, %d KiB of %d", cost.Strips, error, cost.Working>>10, whole.Working>>10)
 						if layout.Short {
@@ -100,7 +101,7 @@ func waves(c, h, w int) []float32 {
 func TestThinnedKeys(t *testing.T) {
 	v := load(t)
 	f := v.Factor()
-	n := v.DecoderFor(12*f, 8*f)
+	n := v.DecoderFor(24*f, 8*f)
 	defer func(most int) { maxKeys = most }(maxKeys)
 	e, err := nn.Open("cpu", 0)
 	require.NoError(t, err)
@@ -110,11 +111,13 @@ func TestThinnedKeys(t *testing.T) {
 	defer params.Close()
 	in := waves(n.c, n.h, n.w)
 	want := runLayout(t, e, params, n, Layout{}, in)
-	maxKeys = 12 * 8 / 4
+	maxKeys = 24 * 8 / 4
 	two := runLayout(t, e, params, n, Layout{Map: 12 << 10}, in)
 	require.InDelta(t, 0, nmse(two, want), 1e-2)
-	require.NotZero(t, nmse(two, want), "thinned")
-	three := runLayout(t, e, params, n, Layout{Map: 1}, in)
+	require.Greater(t, nmse(two, want), 1e-8, "thinned")
+	disk := Layout{Map: 1, OnDisk: true}
+	require.EqualValues(t, 2*4*24*8/4*v.Decoder.Mid.Block1.Conv2.Out(), n.Between(disk), "keys and values stay in memory")
+	three := runLayout(t, e, params, n, disk, in)
 	require.InDelta(t, 0, nmse(three, two), stripBound, "the same wherever strips meet")
 }
 
