@@ -197,7 +197,7 @@ func (n *networks) readMetadata() error {
 	steps, minSize := float64(n.defaults.steps), float64(n.defaults.minSize)
 	for name, v := range map[string]*float64{"min_size": &minSize, "steps": &steps,
 		"restoration": &n.defaults.restoration, "fidelity.restoration": &n.defaults.faithful, "s_churn": &n.defaults.sChurn,
-		"cfg_start": &n.defaults.cfgStart, "cfg_end": &n.defaults.cfgEnd} {
+		"cfg_start": &n.defaults.cfgStart, "cfg_end": &n.defaults.cfgEnd, "cfg_sigma_max": &n.defaults.cfgSigmaMax} {
 		text, ok := n.set.Metadata("supir." + name)
 		if !ok {
 			continue

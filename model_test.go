@@ -86,6 +86,19 @@ func TestMetadataOfSampling(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []float64{4, 3}, []float64{set.CFGStart, set.CFGEnd})
 	require.NoError(t, m.Close())
+	m, err = of("supir.cfg_sigma_max", "3")
+	require.NoError(t, err)
+	for _, c := range []struct {
+		o    Options
+		want float64
+	}{
+		{Options{}, 3}, {Options{CFGSigmaMax: 100}, 100}, {Options{CFGSigmaMin: 5}, 0}, {Options{Sampler: DPMPP2M}, 0},
+	} {
+		set, err := c.o.resolve(m.networks.defaults)
+		require.NoError(t, err)
+		require.Equal(t, c.want, set.CFGSigmaMax, "%+v", c.o)
+	}
+	require.NoError(t, m.Close())
 	for name, value := range map[string]string{"supir.schedule": "auto", "supir.steps": "many", "supir.fidelity.restoration": "-1"} {
 		_, err = of(name, value)
 		require.ErrorContains(t, err, name)

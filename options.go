@@ -91,12 +91,14 @@ type Options struct {
 	Eta float64
 
 	// The five fields that follow save time and change the result; docs/speed.md
-	// has what each costs and gains. All are off by default.
+	// has what each costs and gains. All are off by default, but for CFGSigmaMax
+	// where the model has one.
 
 	// CFGSigmaMin and CFGSigmaMax are the noise levels σ between which there is
 	// classifier-free guidance; steps outside take the positive prompt alone, at half
-	// the cost (Kynkäänniemi et al. 2024). Defaults 0 and no limit; range [0, 100],
-	// the latter above the former. Sampling begins at σ 14.6.
+	// the cost (Kynkäänniemi et al. 2024). Defaults 0 and the model's (no limit for
+	// SDXL, nor for DPMPP2M); range [0, 100], the latter above the former. Sampling
+	// begins at σ 14.6, so that a larger one is no limit.
 	CFGSigmaMin, CFGSigmaMax float64
 	// GateStep is how many steps attend to the text; later ones take over what the
 	// last of those found (T-GATE, Zhang et al. 2024). Default: all; range [1, 1000].
@@ -333,6 +335,7 @@ type defaults struct {
 	restoration, faithful float64 // τ_r, and that of Fidelity
 	sChurn                float64
 	cfgStart, cfgEnd      float64
+	cfgSigmaMax           float64 // 0: no limit
 }
 
 // resolve fills in the defaults and checks everything that needs no weights.
@@ -413,7 +416,10 @@ func (o Options) resolve(d defaults) (settings, error) {
 	number("SNoise", &s.SNoise, pick(1.01, 1), tiny, 2)
 	number("Eta", &s.Eta, 1, 0, 1)
 	number("CFGSigmaMin", &s.CFGSigmaMin, 0, 0, maxSigma)
-	number("CFGSigmaMax", &s.CFGSigmaMax, 0, 0, maxSigma)
+	if d.cfgSigmaMax <= s.CFGSigmaMin { // the model's is none to be refused for
+		d.cfgSigmaMax = 0
+	}
+	number("CFGSigmaMax", &s.CFGSigmaMax, pick(d.cfgSigmaMax, 0), 0, maxSigma)
 	if err == nil && s.CFGSigmaMax > 0 && s.CFGSigmaMax <= s.CFGSigmaMin {
 		err = &OptionError{"CFGSigmaMax", fmt.Sprintf("%v is not above the interval's lower end, %v", s.CFGSigmaMax, s.CFGSigmaMin)}
 	}

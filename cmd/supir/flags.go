@@ -215,7 +215,7 @@ func (f *optionFlags) add(cmd *cobra.Command, only ...string) {
 			func(o *supir.Options) *float64 { return &o.Eta }),
 		number("cfg-sigma-min", "CFGSigmaMin", zeroAllowed, 100, "no guidance, so half the time, in steps whose noise σ is below (0)",
 			func(o *supir.Options) *float64 { return &o.CFGSigmaMin }),
-		number("cfg-sigma-max", "CFGSigmaMax", zeroForbidden, 100, "nor in those whose noise is above (no limit); sampling begins at 14.6",
+		number("cfg-sigma-max", "CFGSigmaMax", zeroForbidden, 100, "nor in those whose noise is above (the model's: no limit for SDXL); sampling begins at 14.6",
 			func(o *supir.Options) *float64 { return &o.CFGSigmaMax }),
 		integer("gate-step", "GateStep", zeroForbidden, 1000, 1, "attend to the text in so many steps, then use again what the last one found (all)",
 			func(o *supir.Options) *int { return &o.GateStep }),
