@@ -33,7 +33,7 @@ def main(argv=None):
     ap.add_argument("--variants", type=int, default=2)
     ap.add_argument("--low", type=float, default=1.0, help="above 1: more of the low indices, where a sampler ends")
     ap.add_argument("--prior", default="prior.pt", help="the prior's checkpoint in RUN")
-    ap.add_argument("--init", type=Path, help="folder of exported weights to go on from")
+    ap.add_argument("--init", type=Path, help="what to go on from: a folder of exported weights, or NAME.pt, a checkpoint in RUN")
     ap.add_argument("--critic", type=float, default=0.0, help="weight of a critic that wants latents as sharp as true ones, "
                     "from half of the budget on, or at once with --init")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
@@ -47,9 +47,13 @@ def main(argv=None):
     torch.manual_seed(a.seed)
     adaptor, connectors = build(unet, a.hidden, a.connector)
     adaptor.to(a.device), connectors.to(a.device)
-    if a.init:
-        common.start_from(a.init, {"model.control_model.": adaptor, "model.diffusion_model.project_modules.": connectors})
     modules = {"adaptor": adaptor, "connectors": connectors}
+    if a.init and a.init.suffix == ".pt":
+        weights = common.load(a.run / a.init)["model"]
+        for name, module in modules.items():
+            module.load_state_dict(weights[name])
+    elif a.init:
+        common.start_from(a.init, {"model.control_model.": adaptor, "model.diffusion_model.project_modules.": connectors})
     stage = common.Stage(a, modules, optimizer=muon.of(modules))
     stage.extra.setdefault("hidden", a.hidden)
     stage.extra.setdefault("connector", a.connector)
@@ -113,12 +117,13 @@ def main(argv=None):
     stage.run(step, evaluate, evaluate_every=300)
 
 
-def load(path, unet):
-    """(adaptor, connectors) with averaged weights, frozen."""
-    s = common.load(path)
-    adaptor, connectors = build(unet, s["extra"]["hidden"], s["extra"].get("connector", "zerosft"))
-    adaptor.load_state_dict(s["model"]["adaptor"])
-    connectors.load_state_dict(s["model"]["connectors"])
+def load(paths, unet):
+    """(adaptor, connectors) with averaged weights, frozen; of several checkpoints of one shape their mean."""
+    stages = [common.load(p) for p in paths]
+    adaptor, connectors = build(unet, stages[0]["extra"]["hidden"], stages[0]["extra"].get("connector", "zerosft"))
+    for name, module in (("adaptor", adaptor), ("connectors", connectors)):
+        weights = [s["model"][name] for s in stages]
+        module.load_state_dict({k: sum(w[k] for w in weights) / len(weights) for k in weights[0]})
     return adaptor.requires_grad_(False).eval(), connectors.requires_grad_(False).eval()
 
 

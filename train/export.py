@@ -72,7 +72,7 @@ def main(argv=None):
     ap.add_argument("--vae", default="vae_final.pt")
     ap.add_argument("--robust", default="robust.pt")
     ap.add_argument("--prior", default="prior.pt")
-    ap.add_argument("--adaptor", default="adaptor.pt")
+    ap.add_argument("--adaptor", nargs="+", default=["adaptor.pt"], help="of several the mean is taken")
     ap.add_argument("--check", type=Path, help="photograph for the golden")
     a = ap.parse_args(argv)
     out = a.out or a.run / "export"
@@ -80,7 +80,7 @@ def main(argv=None):
     vae = vae_stage.load(a.run / a.vae)
     encoder = robust.load(a.run / a.robust, vae)
     tok, text, unet = prior.load(a.run / a.prior)
-    adaptor, connectors = adaptor_stage.load(a.run / a.adaptor, unet)
+    adaptor, connectors = adaptor_stage.load([a.run / p for p in a.adaptor], unet)
     sdxl = half(vae, "first_stage_model.") | half(unet, "model.diffusion_model.") \
         | half(text.l, "conditioner.embedders.0.transformer.text_model.") | half(text.g, "conditioner.embedders.1.model.")
     supir = half(encoder, "first_stage_model.denoise_encoder.") | half(adaptor, "model.control_model.") \

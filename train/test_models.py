@@ -35,6 +35,20 @@ def test_adaptor_and_connector_keys():
     assert len(connectors) == 12
 
 
+def test_the_mean_of_two_checkpoints(tmp_path):
+    unet, paths, weights = UNet(**SMALL), [], []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        adaptor, connectors = adaptor_stage.build(unet, hidden=8)
+        torch.nn.init.normal_(connectors[0].zero_conv.weight)
+        paths.append(tmp_path / f"{seed}.pt")
+        weights.append(connectors[0].zero_conv.weight.detach().clone())
+        common.save_atomic(dict(model=dict(adaptor=adaptor.state_dict(), connectors=connectors.state_dict()),
+                                extra=dict(hidden=8)), paths[-1])
+    one, both = (adaptor_stage.load(p, unet)[1][0].zero_conv.weight for p in (paths[:1], paths))
+    assert torch.equal(one, weights[0]) and torch.allclose(both, (weights[0] + weights[1]) / 2)
+
+
 def test_layout_is_the_table():
     unet = UNet(**SMALL | dict(channels=32, mult=(1, 2, 4), head_dim=32, pooled=16))
     rows = {i: (kind, feature, c, s, f) for i, kind, feature, c, s, f, _ in layout(unet)}
