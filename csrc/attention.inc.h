@@ -9,7 +9,7 @@ constexpr float log2e = 1.44269504f;
 inline uint16_t bf16(float v) {
 	uint32_t x;
 	memcpy(&x, &v, 4);
-	return uint16_t((x + 0x7fff + ((x >> 16) & 1)) >> 16);
+	return v != v ? 0x7fc0 : uint16_t((x + 0x7fff + ((x >> 16) & 1)) >> 16);
 }
 
 // A group of a packed panel: count values, f(j), in the column's four bytes.
@@ -53,16 +53,22 @@ template <class F> inline void each_vector(int64_t dim, F f) {
 	for (int64_t d = 0; d < dim; d += W) f(d, std::min<int64_t>(W, dim - d));
 }
 
-// A panel of keys less their mean, each with a scale of its own.
-static void pack_keys(const supir_attention_desc & a, const AttentionLayout & l, char * dst, const float * k, int64_t count, const float * mean) {
+// A panel of keys less their mean, each with a scale of its own; returns no number
+// where a key holds any, else zero.
+static float pack_keys(const supir_attention_desc & a, const AttentionLayout & l, char * dst, const float * k, int64_t count, const float * mean) {
 	constexpr int64_t room = 4 * 64; // bytes of a key at a time: transposed in squares
 	alignas(64) char rows[panel * (room + 64)];
 	float inverse[panel];
 	char * side = dst + l.key_groups * group_bytes;
 	memset(side, 0, size_t(2 * group_bytes));
+	vf none = zero();
 	for (int64_t i = 0; i < count; i++) {
 		vf most = zero();
-		each_vector(a.dim, [&](int64_t d, int64_t n) { most = vmax(most, vabs(load_n(k + i * a.k_stride + d, n) - load_n(mean + d, n))); });
+		each_vector(a.dim, [&](int64_t d, int64_t n) {
+			const vf v = load_n(k + i * a.k_stride + d, n) - load_n(mean + d, n);
+			most = vmax(most, vabs(v));
+			none = doubt(none, v);
+		});
 		const float size = largest(most), scale = size / 127.0f;
 		inverse[i] = size > 0 ? 127.0f / size : 0.0f;
 		memcpy(side + 4 * i, &scale, 4);
@@ -94,10 +100,12 @@ static void pack_keys(const supir_attention_desc & a, const AttentionLayout & l,
 		const int32_t start = -128 * total[i]; // queries are bytes + 128
 		memcpy(side + group_bytes + 4 * i, &start, 4);
 	}
+	return sum(none);
 }
 
 // A head's keys and values quantised: keys each with a scale of its own, less
-// their mean, which changes no weight; values each feature with a scale.
+// their mean, which changes no weight; values each feature with a scale. That of
+// values is no number where a key is none: weights in bytes would not tell.
 static void pack_quantised(const supir_attention_desc & a, const AttentionLayout & l, char * dst, const float * k, const float * v) {
 	constexpr int64_t most_dim = 1024;
 	float mean[most_dim], inverse[most_dim];
@@ -106,16 +114,21 @@ static void pack_quantised(const supir_attention_desc & a, const AttentionLayout
 		for (int64_t key = 0; key < a.keys; key++) sum = sum + load_n(k + key * a.k_stride + d, n);
 		store_n(mean + d, sum * set1(1.0f / float(a.keys)), n);
 	});
+	float none = 0;
 	for (int64_t p = 0; p < l.key_panels; p++) {
-		pack_keys(a, l, dst + p * l.key_bytes, k + p * panel * a.k_stride, std::min(panel, a.keys - p * panel), mean);
+		none += pack_keys(a, l, dst + p * l.key_bytes, k + p * panel * a.k_stride, std::min(panel, a.keys - p * panel), mean);
 	}
 	char * values = dst + l.key_panels * l.key_bytes;
 	memset(values, 0, size_t(l.value_panels * l.value_bytes));
 	each_vector(a.dim, [&](int64_t d, int64_t n) {
-		vf most = zero();
-		for (int64_t key = 0; key < a.keys; key++) most = vmax(most, vabs(load_n(v + key * a.v_stride + d, n)));
+		vf most = zero(), wrong = set1(none);
+		for (int64_t key = 0; key < a.keys; key++) {
+			const vf x = load_n(v + key * a.v_stride + d, n);
+			most = vmax(most, vabs(x));
+			wrong = doubt(wrong, x);
+		}
 		char * at = values + d / panel * l.value_bytes + 4 * (d % panel);
-		store_n(reinterpret_cast<float *>(at + l.value_groups * group_bytes), most * set1(1 / 127.0f), n);
+		store_n(reinterpret_cast<float *>(at + l.value_groups * group_bytes), fma(most, set1(1 / 127.0f), wrong), n);
 		store_n(inverse + d, set1(127.0f) / vmax(most, set1(1e-30f)), n);
 	});
 	for (int64_t key = 0; key < a.keys; key += 4) { // the four bytes of a group
@@ -217,7 +230,7 @@ struct QueryState {
 };
 
 // Turns a row of n scores into weights relative to the block's largest score, and
-// returns their sum.
+// returns their sum. (vmax gives its second operand where one is no number.)
 template <int Type> static float weigh(const float * scores, int64_t n, int64_t padded, float scale, float most, char * dst) {
 	const vf factor = set1(scale), offset = set1(-scale * most);
 	if constexpr (Type == SUPIR_INT8) {
@@ -246,14 +259,14 @@ template <int Type> static float weigh(const float * scores, int64_t n, int64_t 
 		uint16_t * halves = reinterpret_cast<uint16_t *>(dst);
 		int64_t i = 0;
 		for (; i + W <= n; i += W) {
-			const vf x = exp2_(vmax(fma(load(scores + i), factor, offset), set1(-126.0f)));
+			const vf x = exp2_(vmax(set1(-126.0f), fma(load(scores + i), factor, offset)));
 			total = total + x;
 			if constexpr (Type == SUPIR_BF16) store_bf16(halves + i, x);
 			else store(floats + i, x);
 		}
 		float all = sum(total);
 		if (i < n) {
-			store(edge, exp2_(vmax(fma(load_n(scores + i, n - i), factor, offset), set1(-126.0f))));
+			store(edge, exp2_(vmax(set1(-126.0f), fma(load_n(scores + i, n - i), factor, offset))));
 			for (; i < n; i++) {
 				const float x = edge[i % W];
 				all += x;
@@ -389,7 +402,7 @@ static void attention_of(const supir_attention_desc & a, float * dst, const floa
 		for (int64_t i = 0; i < count; i++) {
 			float * to = dst + (n * a.queries + first + i) * width + h * a.dim;
 			const float * from = out + i * at.out_width;
-			const float inverse = 1.0f / state[i].sum;
+			const float inverse = 1.0f / state[i].sum + 0 * state[i].scale; // no number where the query holds any
 			for (int64_t d = 0; d < a.dim; d += W) {
 				vf factor = set1(inverse);
 				if constexpr (Type == SUPIR_INT8) {

@@ -62,24 +62,39 @@ static void rotate(float * x, int64_t channels) {
 	}
 }
 
-// The largest absolute value.
+// What is infinite or no number has no place in bytes, and minima and maxima pass
+// over it: a scale that is no number takes it to the result. doubt adds v to a sum
+// that is zero as long as every v is finite.
+inline vf doubt(vf sum, vf v) { return fma(v, zero(), sum); }
+
+// The largest absolute value; no number where one is none, or infinite.
 inline float largest_size(const float * x, int64_t n) {
-	vf most = zero();
+	vf most = zero(), none = zero();
 	int64_t i = 0;
-	for (; i + W <= n; i += W) most = vmax(most, vabs(load(x + i)));
-	if (i < n) most = vmax(most, vabs(load_n(x + i, n - i)));
-	return largest(most);
+	for (; i + W <= n; i += W) {
+		const vf v = load(x + i);
+		most = vmax(most, vabs(v));
+		none = doubt(none, v);
+	}
+	if (i < n) {
+		const vf v = load_n(x + i, n - i);
+		most = vmax(most, vabs(v));
+		none = doubt(none, v);
+	}
+	return largest(most) + sum(none);
 }
 
 // Quantises a row between its smallest and its largest value.
 inline void quantise_row(char * dst, const float * x, int64_t channels) {
-	vf low = set1(x[0]), high = low;
+	vf low = set1(x[0]), high = low, none = zero();
 	int64_t c = 0;
 	for (; c + W <= channels; c += W) {
 		const vf v = load(x + c);
 		low = vmin(low, v);
 		high = vmax(high, v);
+		none = doubt(none, v);
 	}
+	if (c < channels) none = doubt(none, load_n(x + c, channels - c));
 	float least = smallest(low), most = largest(high);
 	for (; c < channels; c++) {
 		least = std::min(least, x[c]);
@@ -100,7 +115,7 @@ inline void quantise_row(char * dst, const float * x, int64_t channels) {
 		}
 	}
 	float * after = reinterpret_cast<float *>(dst + padded);
-	after[0] = scale;
+	after[0] = scale + sum(none);
 	after[1] = -least; // scale times zero point
 	after[2] = after[3] = 0;
 }

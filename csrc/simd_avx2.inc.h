@@ -43,10 +43,12 @@ inline int32_t sumi(vi a) { alignas(32) int32_t x[W]; _mm256_store_si256(reinter
 inline __m128i words(vi v) { return _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)); }
 inline void store_u8(uint8_t * p, vi v) { const __m128i w = words(v); _mm_storel_epi64(reinterpret_cast<__m128i *>(p), _mm_packus_epi16(w, w)); }
 inline void store_s8(int8_t * p, vi v) { const __m128i w = words(v); _mm_storel_epi64(reinterpret_cast<__m128i *>(p), _mm_packs_epi16(w, w)); }
-inline void store_bf16(uint16_t * p, vf v) { // to nearest even, quiet about NaN
+inline void store_bf16(uint16_t * p, vf v) { // to nearest even; NaN stays NaN
 	const vi x = _mm256_castps_si256(v);
 	const vi odd = _mm256_and_si256(_mm256_srli_epi32(x, 16), _mm256_set1_epi32(1));
-	const vi r = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(x, _mm256_set1_epi32(0x7fff)), odd), 16);
+	const vi none = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+	const vi near = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(x, _mm256_set1_epi32(0x7fff)), odd), 16);
+	const vi r = _mm256_or_si256(near, _mm256_and_si256(none, _mm256_set1_epi32(0x7fc0)));
 	_mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1)));
 }
 // Sums of products, in place: left to itself, GCC copies all sums at every turn of

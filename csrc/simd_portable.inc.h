@@ -42,11 +42,11 @@ inline float smallest(vf a) { return *std::min_element(a.x, a.x + W); }
 inline int32_t sumi(vi a) { int32_t s = 0; for (int32_t v : a.x) s += v; return s; }
 inline void store_u8(uint8_t * p, vi v) { for (int i = 0; i < W; i++) p[i] = uint8_t(std::min(255, std::max(0, v.x[i]))); }
 inline void store_s8(int8_t * p, vi v) { for (int i = 0; i < W; i++) p[i] = int8_t(std::min(127, std::max(-128, v.x[i]))); }
-inline void store_bf16(uint16_t * p, vf v) { // to nearest even, quiet about NaN
+inline void store_bf16(uint16_t * p, vf v) { // to nearest even; NaN stays NaN
 	for (int i = 0; i < W; i++) {
 		uint32_t x;
 		memcpy(&x, &v.x[i], 4);
-		p[i] = uint16_t((x + 0x7fff + ((x >> 16) & 1)) >> 16);
+		p[i] = v.x[i] != v.x[i] ? 0x7fc0 : uint16_t((x + 0x7fff + ((x >> 16) & 1)) >> 16);
 	}
 }
 // Sums of products, in place.

@@ -51,10 +51,32 @@ void check(int64_t batch, int64_t kv_batch, int64_t queries, int64_t keys, int64
 	}
 }
 
+// What is no number in a query, a key or a value shows in the result.
+void none(int64_t queries, int64_t keys, int64_t heads, int64_t dim) {
+	const int64_t width = heads * dim;
+	for (supir_type type : all_types) {
+		const supir_attention_desc a = {queries, keys, 1, 1, heads, dim, width, width, width, 1 / std::sqrt(float(dim)), false, type};
+		for (int where = 0; where < 3; where++) {
+			int64_t place = 0;
+			for (float value : no_numbers()) {
+				std::vector<float> x[3] = {normal(queries * width, 1), normal(keys * width, 2), normal(keys * width, 3)};
+				const int64_t size = int64_t(x[where].size());
+				x[where][size_t(place++ * (size - 1) / 4)] = value;
+				Guarded packed(supir_attention_packed_bytes(&a)), dst(4 * queries * width), scratch(supir_attention_scratch(&a));
+				supir_attention_pack(&a, packed.data(), x[1].data(), x[2].data(), 0, 1);
+				supir_attention(&a, dst.floats(), x[0].data(), packed.data(), scratch.data(), 0, 1);
+				if (all_finite(dst.floats(), queries * width)) fail("%s: %g in %s is lost, %lld keys, dim %lld", type_name(type), value, where == 0 ? "a query" : where == 1 ? "a key" : "a value", (long long) keys, (long long) dim);
+			}
+		}
+	}
+}
+
 } // namespace
 
 int main() {
 	return on_every_isa([] {
+		none(13, 77, 2, 64);
+		none(5, 1100, 1, 16);
 		check(1, 1, 1, 1, 1, 4, false, 0, 1);
 		check(2, 2, 5, 7, 2, 8, false, 0, 1);
 		check(2, 1, 33, 77, 2, 64, false, 0, 1); // cross-attention, one text

@@ -129,6 +129,31 @@ void check(const Case & c, bool rotate, bool taps_first, bool stored) {
 	}
 }
 
+// What is no number in a row or a weight shows in the result.
+void none(int64_t out, int64_t in, bool rotate) {
+	const int64_t tokens = 9;
+	for (supir_type type : all_types) {
+		supir_product_desc p = {};
+		p.n = 1, p.h = 1, p.w = tokens, p.out_h = 1, p.out_w = tokens, p.stride = 1;
+		p.weights = {out, in, 1, 1, type, rotate ? SUPIR_ROTATE : 0, false};
+		const supir_stored how = {0, SUPIR_IN_FIRST, 4 * in, nullptr};
+		for (bool weight : {false, true}) {
+			int64_t place = 0;
+			for (float value : no_numbers()) {
+				auto x = normal(tokens * in, 1), w = normal(out * in, 2);
+				auto & to = weight ? w : x;
+				to[size_t(place++ * int64_t(to.size() - 1) / 4)] = value;
+				Guarded rows(tokens * supir_row_bytes(type, in)), packed(supir_packed_bytes(&p.weights)), dst(4 * tokens * out);
+				std::vector<char> scratch(size_t(supir_pack_scratch(&p.weights))), own(size_t(supir_product_scratch(&p)));
+				supir_convert_rows(rows.data(), x.data(), tokens, in, type, p.weights.flags, 0, 1);
+				supir_pack_weights(packed.data(), &p.weights, &how, w.data(), scratch.data(), 0, 1);
+				supir_product(&p, dst.floats(), rows.data(), packed.data(), nullptr, nullptr, nullptr, own.data(), 0, 1);
+				if (all_finite(dst.floats(), tokens * out)) fail("%s%s: %g in a %s is lost, %lld to %lld", type_name(type), rotate ? " rotated" : "", value, weight ? "weight" : "row", (long long) in, (long long) out);
+			}
+		}
+	}
+}
+
 std::vector<Case> cases() {
 	std::vector<Case> list;
 	auto linear = [&](const char * name, int64_t out, int64_t in, int64_t n, int64_t tokens) -> Case & {
@@ -173,6 +198,10 @@ std::vector<Case> cases() {
 
 int main() {
 	auto all = [] {
+		for (bool rotate : {false, true}) {
+			none(70, 48, rotate);
+			none(5, 37, rotate);
+		}
 		for (const Case & c : cases()) {
 			check(c, false, false, false);
 			check(c, true, true, false);

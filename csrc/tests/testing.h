@@ -61,6 +61,21 @@ inline double error(const float * got, const std::vector<double> & want) {
 	return norm > 0 ? wrong / norm : wrong;
 }
 
+// Values that must not get lost: of which results are none either.
+inline std::vector<float> no_numbers() {
+	float ones; // rounds up to a zero where one does not look
+	const uint32_t bits = 0x7fffffff;
+	std::memcpy(&ones, &bits, 4);
+	return {NAN, -NAN, INFINITY, -INFINITY, ones};
+}
+
+inline bool all_finite(const float * x, int64_t n) {
+	for (int64_t i = 0; i < n; i++) {
+		if (!std::isfinite(x[i])) return false;
+	}
+	return true;
+}
+
 inline const char * type_name(int type) { return type == SUPIR_INT8 ? "int8" : type == SUPIR_BF16 ? "bf16" : "f32"; }
 
 constexpr supir_type all_types[] = {SUPIR_F32, SUPIR_BF16, SUPIR_INT8};
