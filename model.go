@@ -194,28 +194,34 @@ func (n *networks) openTokenizer() (*clip.Tokenizer, error) {
 // readMetadata takes a model's own defaults.
 func (n *networks) readMetadata() error {
 	n.defaults = defaults{minSize: 1024, steps: 50, schedule: ScheduleEven, restoration: 4, sChurn: 5, cfgStart: 4, cfgEnd: 7.5}
-	steps, minSize := float64(n.defaults.steps), float64(n.defaults.minSize)
-	for name, v := range map[string]*float64{"min_size": &minSize, "steps": &steps,
-		"restoration": &n.defaults.restoration, "fidelity.restoration": &n.defaults.faithful, "s_churn": &n.defaults.sChurn,
-		"cfg_start": &n.defaults.cfgStart, "cfg_end": &n.defaults.cfgEnd, "cfg_sigma_max": &n.defaults.cfgSigmaMax} {
+	d := &n.defaults
+	steps, minSize := float64(d.steps), float64(d.minSize)
+	for name, number := range map[string]struct {
+		v           *float64
+		least, most float64
+	}{
+		"min_size": {&minSize, 0, 8192}, "steps": {&steps, 1, trainingSteps}, "s_churn": {&d.sChurn, 0, 1000},
+		"restoration": {&d.restoration, tiny, 100}, "fidelity.restoration": {&d.faithful, tiny, 100},
+		"cfg_start": {&d.cfgStart, 0, 100}, "cfg_end": {&d.cfgEnd, 0, 100}, "cfg_sigma_max": {&d.cfgSigmaMax, 0, maxSigma},
+	} {
 		text, ok := n.set.Metadata("supir." + name)
 		if !ok {
 			continue
 		}
 		x, err := strconv.ParseFloat(text, 64)
-		if err != nil || !(x >= 0 && x <= 8192) {
-			return fmt.Errorf("metadata supir.%s: %q is not a number in [0, 8192]", name, text)
+		if err != nil || !(x >= number.least && x <= number.most) {
+			return fmt.Errorf("metadata supir.%s: %.100q is not a number in [%v, %v]", name, text, number.least, number.most)
 		}
-		*v = x
+		*number.v = x
 	}
-	n.defaults.minSize, n.defaults.steps = max(1, int(minSize)), max(1, int(steps))
+	d.minSize, d.steps = max(1, int(minSize)), int(steps)
 	if n.defaults.faithful == 0 {
 		n.defaults.faithful = n.defaults.restoration
 	}
 	if name, ok := n.set.Metadata("supir.schedule"); ok {
 		i := slices.Index(scheduleNames[:], name)
 		if i < 1 {
-			return fmt.Errorf("metadata supir.schedule: %q is neither even nor karras", name)
+			return fmt.Errorf("metadata supir.schedule: %.100q is neither even nor karras", name)
 		}
 		n.defaults.schedule = Schedule(i)
 	}

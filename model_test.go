@@ -99,7 +99,9 @@ func TestMetadataOfSampling(t *testing.T) {
 		require.Equal(t, c.want, set.CFGSigmaMax, "%+v", c.o)
 	}
 	require.NoError(t, m.Close())
-	for name, value := range map[string]string{"supir.schedule": "auto", "supir.steps": "many", "supir.fidelity.restoration": "-1"} {
+	for name, value := range map[string]string{"supir.schedule": "auto", "supir.steps": "many", "supir.fidelity.restoration": "-1",
+		"supir.restoration": "0", "supir.cfg_sigma_max": "NaN", "supir.unet.norm_groups": "0", "supir.unet.head_dim": "NaN",
+		"supir.connectors.head_dim": "0", "supir.vae.norm_groups": "4.0", "supir.clip_l.heads": "-1"} {
 		_, err = of(name, value)
 		require.ErrorContains(t, err, name)
 	}

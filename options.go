@@ -379,7 +379,6 @@ func (o Options) resolve(d defaults) (settings, error) {
 		}
 		return edm
 	}
-	const tiny = 1e-6
 	number("Upscale", &s.Upscale, 1, tiny, 16)
 	if s.MinSize < 0 {
 		s.MinSize = 1
@@ -465,8 +464,11 @@ func (o Options) resolve(d defaults) (settings, error) {
 	return s, err
 }
 
-// maxSigma bounds options that are noise levels.
-const maxSigma = 100
+// maxSigma bounds options that are noise levels, tiny those that must not be zero.
+const (
+	maxSigma = 100
+	tiny     = 1e-6
+)
 
 // cfg is the scale of classifier-free guidance.
 func (s *settings) cfg() cfgScale {

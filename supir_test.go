@@ -67,7 +67,8 @@ func TestRestore(t *testing.T) {
 // network has the weight.
 func TestWeightsThatAreNoNumbers(t *testing.T) {
 	for _, name := range []string{"first_stage_model.denoise_encoder.conv_in.bias", "first_stage_model.decoder.conv_out.bias",
-		"model.diffusion_model.out.2.bias", "conditioner.embedders.1.model.ln_final.bias"} {
+		"model.diffusion_model.out.2.bias", "conditioner.embedders.1.model.ln_final.bias",
+		"model.control_model.middle_block.0.in_layers.2.weight", "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_k.weight"} {
 		files := goldenFiles(t)
 		inMemory := files.FS.(fstest.MapFS)
 		set, err := weights.OpenFiles(weights.File{Data: inMemory[files.SDXL].Data}, weights.File{Data: inMemory[files.SUPIR].Data})
@@ -76,8 +77,12 @@ func TestWeightsThatAreNoNumbers(t *testing.T) {
 		copy(set.Tensor(name).Data, "\x00\x7e") // NaN, in the file itself
 		m, err := New(files)
 		require.NoError(t, err)
-		_, err = m.Restore(t.Context(), scene(64, 64), quick())
-		require.ErrorIs(t, err, ErrNumbers, name)
+		for _, c := range []Compute{ComputeAuto, ComputeF32, ComputeBF16, ComputeInt8} {
+			opts := quick()
+			opts.Compute = c
+			_, err = m.Restore(t.Context(), scene(64, 64), opts)
+			require.ErrorIs(t, err, ErrNumbers, "%s, %v", name, c)
+		}
 		require.NoError(t, m.Close())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -111,6 +112,8 @@ func runConvert(ctx context.Context, o *convertOptions) error {
 		return usagef("", "--type %s: %s", o.options.Type, option.Reason)
 	case errors.Is(err, convert.ErrName), errors.Is(err, convert.ErrIsInput):
 		return usagef("", "-o %v", err)
+	case errors.Is(err, syscall.EISDIR):
+		return usagef("name a file in it", "-o %v", err)
 	case errors.Is(err, fs.ErrExist):
 		return usagef("--overwrite replaces it", "-o %v", err)
 	case errors.Is(err, convert.ErrFolder):

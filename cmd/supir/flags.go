@@ -371,6 +371,20 @@ func (f *modelFlags) read() (opts supir.Options, files supir.Files, model string
 	return opts, files, model, f.captions.check(files)
 }
 
+// named is the value of a flag that names a file. It must not be empty, as a shell's
+// variable is that nobody has set: the embedded model would stand in without a word.
+type named string
+
+func (n *named) String() string { return string(*n) }
+func (n *named) Type() string   { return "string" }
+func (n *named) Set(text string) error {
+	if text == "" {
+		return errors.New("must not be empty")
+	}
+	*n = named(text)
+	return nil
+}
+
 // weightFlags name the model.
 type weightFlags struct {
 	sdxl, supir, model string
@@ -379,9 +393,9 @@ type weightFlags struct {
 
 func (f *weightFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.sdxl, "sdxl", "", "SDXL checkpoint, a `FILE` (.safetensors, .gguf, .ckpt…) or folder (the embedded model)")
-	flags.StringVar(&f.supir, "supir", "", "SUPIR checkpoint, a `FILE` of the same kinds")
-	flags.StringVar(&f.model, "model", "", "one `FILE` instead of the two, as supir convert writes it")
+	flags.Var((*named)(&f.sdxl), "sdxl", "SDXL checkpoint, a `FILE` (.safetensors, .gguf, .ckpt…) or folder (the embedded model)")
+	flags.Var((*named)(&f.supir), "supir", "SUPIR checkpoint, a `FILE` of the same kinds")
+	flags.Var((*named)(&f.model), "model", "one `FILE` instead of the two, as supir convert writes it")
 	flags.StringArrayVar(&f.loras, "lora", nil, "merge a LoRA into SDXL, `FILE[:WEIGHT]`; may be repeated (weight 1)")
 	inGroup(cmd, machineFlags, "sdxl", "supir", "model", "lora")
 }
@@ -417,6 +431,9 @@ func (f *weightFlags) files() (files supir.Files, name string, err error) {
 
 // loraOf reads FILE[:WEIGHT]. Names may hold colons themselves.
 func loraOf(text string) (supir.LoRA, error) {
+	if text == "" {
+		return supir.LoRA{}, usagef("name a file, or leave the flag out", "--lora must not be empty")
+	}
 	i := strings.LastIndexByte(text, ':')
 	if i < 0 {
 		return supir.LoRA{Path: text}, nil

@@ -180,6 +180,9 @@ func sniff(name string) (format string, size int64, err error) {
 		})
 		return "folder", size, err
 	}
+	if !info.Mode().IsRegular() { // a pipe would have to be waited for; Open refuses it
+		return "", 0, nil
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return "", 0, err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"supir/internal/memory"
 )
@@ -48,7 +49,7 @@ func Create(path string, overwrite bool, protect []string) (*File, error) {
 	case err != nil:
 		return nil, err
 	case info.IsDir():
-		return nil, fmt.Errorf("%s: it is a folder: %w", path, fs.ErrExist)
+		return nil, fmt.Errorf("%s: %w", path, syscall.EISDIR)
 	case !overwrite:
 		return nil, fmt.Errorf("%s: %w", path, fs.ErrExist)
 	default:

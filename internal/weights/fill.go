@@ -170,16 +170,30 @@ func (f *filler) exists(t reflect.Type, at string) bool {
 	return false
 }
 
-// scalar sets a number, truth value or text from the metadata.
+// scalar sets a number, truth value or text from the metadata; to its default where
+// that is none, so that what is checked next finds a sound one.
 func (f *filler) scalar(v reflect.Value, name string, tag reflect.StructTag) {
 	name = "supir." + f.network + "." + name
+	byDefault, hasDefault := tag.Lookup("default")
 	text, ok := f.set.Metadata(name)
-	if !ok {
-		if text, ok = tag.Lookup("default"); !ok {
-			f.report.Missing("metadata " + name)
-			return
+	switch {
+	case ok:
+	case hasDefault:
+		text = byDefault
+	default:
+		f.report.Missing("metadata " + name)
+		return
+	}
+	if err := setScalar(v, text, tag); err != nil {
+		f.report.Invalid("metadata %s: %v", name, err)
+		if hasDefault {
+			setScalar(v, byDefault, tag)
 		}
 	}
+}
+
+// setScalar sets v to what a text says.
+func setScalar(v reflect.Value, text string, tag reflect.StructTag) error {
 	var number float64
 	var err error
 	switch v.Kind() {
@@ -201,21 +215,21 @@ func (f *filler) scalar(v reflect.Value, name string, tag reflect.StructTag) {
 	case reflect.String:
 		v.SetString(text)
 	default:
-		panic(fmt.Sprintf("weights: metadata %s into a %s", name, v.Type()))
+		panic(fmt.Sprintf("weights: metadata into a %s", v.Type()))
 	}
 	if err != nil {
-		f.report.Invalid("metadata %s: %q is no %s", name, text, v.Kind())
-		return
+		return fmt.Errorf("%.100q is no %s", text, v.Kind())
 	}
 	if least, ok := tag.Lookup("min"); ok {
 		bound, err := strconv.ParseFloat(least, 64)
 		if err != nil {
-			panic(fmt.Sprintf("weights: metadata %s: min:%q", name, least))
+			panic(fmt.Sprintf("weights: metadata of min:%q", least))
 		}
 		if number < bound {
-			f.report.Invalid("metadata %s: %s, want at least %s", name, text, least)
+			return fmt.Errorf("%s, want at least %s", text, least)
 		}
 	}
+	return nil
 }
 
 // key is a parsed `key` tag.

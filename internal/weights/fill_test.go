@@ -257,6 +257,7 @@ func TestFillMalformedMetadata(t *testing.T) {
 		setOf(t, map[string]string{"supir.net.heads": text}).Fill(&n, "net", "", &r)
 		var mismatch *weights.MismatchError
 		require.ErrorAs(t, r.Err(), &mismatch, "%q", text)
+		assert.Equal(t, 1, n.Heads, "checks go on with the default")
 		assert.Len(t, mismatch.Invalid, 1)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // vocabularies of a quarter of a million words, are far below.
 const (
 	maxValues     = 1 << 22 // values of metadata, those of arrays counted singly
-	maxText       = 1 << 26 // bytes of all texts of metadata
+	maxText       = 1 << 26 // bytes of all texts of metadata, or of a pickle
 	maxName       = 1 << 12 // bytes of a key or of a tensor's name
 	maxDims       = 4       // ggml's
 	maxNesting    = 4       // arrays of arrays

@@ -53,7 +53,7 @@ func TestShardsFail(t *testing.T) {
 		index  string
 		reason string
 	}{
-		{"a file that is not there", `{"weight_map":{"a":"none.safetensors"}}`, "none.safetensors, which does not lie beside it"},
+		{"a file that is not there", `{"weight_map":{"a":"none.safetensors"}}`, "none.safetensors\", which does not lie beside it"},
 		{"a tensor that is not there", `{"weight_map":{"b":"a.safetensors"}}`, "not there, where the index"},
 		{"a path", `{"weight_map":{"a":"../m/a.safetensors"}}`, "the name of a file beside it"},
 		{"a path of Windows", `{"weight_map":{"a":"..\\a.safetensors"}}`, "the name of a file beside it"},

@@ -38,6 +38,7 @@ type unpickler struct {
 	marks   []int // heights of the stack
 	memo    map[uint64]any
 	objects int
+	texts   int // bytes
 }
 
 func (u *unpickler) corrupt(format string, args ...any) error {
@@ -168,7 +169,15 @@ func (u *unpickler) upToNewline() (string, error) {
 	}
 	line := u.data[u.pos : u.pos+n]
 	u.pos += n + 1
-	return string(line), nil
+	return u.copied(line)
+}
+
+// copied is a text of its own, which outlives the file.
+func (u *unpickler) copied(b []byte) (string, error) {
+	if u.texts += len(b); u.texts > maxText {
+		return "", u.corrupt("more than %d MiB of text", maxText>>20)
+	}
+	return string(b), nil
 }
 
 func (u *unpickler) push(v any) error {
@@ -332,7 +341,11 @@ func (u *unpickler) text(op byte) error {
 	if op == 'B' || op == 'C' || op == 0x8e || op == 0x96 {
 		return u.push(b)
 	}
-	return u.push(string(b))
+	text, err := u.copied(b)
+	if err != nil {
+		return err
+	}
+	return u.push(text)
 }
 
 // container makes one of what lies above the mark.

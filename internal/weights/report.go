@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -111,10 +112,19 @@ func (e *MismatchError) Error() string {
 		counts = append(counts, fmt.Sprintf("%d %s", len(l.names), l.what))
 		fmt.Fprintf(&text, "\n%s:", l.what)
 		for _, line := range abbreviate(l.names) {
-			text.WriteString("\n  " + line)
+			text.WriteString("\n  " + printable(line))
 		}
 	}
 	return "the weights do not fit the networks: " + strings.Join(counts, ", ") + text.String()
+}
+
+// printable is a line with whatever a terminal would obey, or not show, escaped: names
+// come from files.
+func printable(line string) string {
+	if strings.ContainsFunc(line, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(line)
+	}
+	return line
 }
 
 // maxLines is how many lines of a list an error prints in full.

@@ -25,6 +25,12 @@ func TestReportUnexpectedEverywhere(t *testing.T) {
 	assert.Equal(t, []string{"a", "b.d", "bc.d"}, mismatch.Unexpected, "each once")
 }
 
+func TestReportEscapes(t *testing.T) {
+	var r weights.Report
+	setOf(t, nil, "a\x1b[2J\nmissing:").Unexpected(&r, "")
+	assert.ErrorContains(t, r.Err(), `"a\x1b[2J\nmissing:"`)
+}
+
 func TestWantRefusesZero(t *testing.T) {
 	var r weights.Report
 	assert.False(t, r.Want(&weights.Tensor{Name: "x", Shape: []int{0, 3}, File: "f"}, -1, 3))

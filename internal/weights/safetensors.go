@@ -213,6 +213,8 @@ func (h *headerReader) object(name string, most int, value func(key string) erro
 			return nil // the closing brace: the decoder lets nothing else stand here
 		}
 		switch {
+		case len(key) > maxName:
+			return h.corrupt(name, "a name of %d bytes in the header", len(key))
 		case seen[key]:
 			return h.corrupt(name, "%q stands twice in the header", key)
 		case len(seen) == most:

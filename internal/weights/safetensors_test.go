@@ -39,6 +39,7 @@ var hostile = []struct {
 	{"unclosed", raw(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}`, "1234"), "", "bad JSON"},
 	{"key without value", raw(`{"a"}`, ""), "a", "bad JSON"},
 	{"something after the object", raw(`{} {}`, ""), "", "follows"},
+	{"a name without end", raw(`{"`+strings.Repeat("a", 5000)+`":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, "1234"), "", "a name of 5000 bytes"},
 	{"duplicate tensor", raw(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, "12345678"), "", `"a" stands twice`},
 	{"duplicate tensor, escaped", raw(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"\u0061":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, "12345678"), "", `"a" stands twice`},
 	{"duplicate field", raw(`{"a":{"dtype":"F32","shape":[1],"shape":[1],"data_offsets":[0,4]}}`, "1234"), "a", `"shape" stands twice`},

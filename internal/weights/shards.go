@@ -30,7 +30,7 @@ func (o *opener) shards(path string, index []byte) (*contents, error) {
 		at := o.join(o.dir(path), file)
 		data, err := o.read(at)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &CorruptError{File: path, Reason: fmt.Sprintf("the index names %s, which does not lie beside it (%v)", file, err)}
+			return nil, &CorruptError{File: path, Reason: fmt.Sprintf("the index names %q, which does not lie beside it (%v)", file, err)}
 		} else if err != nil {
 			return nil, err
 		}

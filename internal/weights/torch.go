@@ -155,8 +155,11 @@ func rebuildTensor(u *unpickler, args pyTuple) (any, error) {
 		}
 	}
 	offset, ok := args[1].(int64)
-	if !ok || offset < 0 {
-		return nil, u.corrupt("a tensor that begins at %v", args[1])
+	switch {
+	case !ok:
+		return nil, u.corrupt("a tensor whose offset is no number")
+	case offset < 0:
+		return nil, u.corrupt("a tensor that begins at %d", offset)
 	}
 	t.offset = int(offset)
 	if t.shape, ok = sizesOf(args[2]); !ok {
@@ -260,6 +263,8 @@ func (u *unpickler) tensors(root any) ([]*Tensor, error) {
 		switch {
 		case !isText || !utf8.ValidString(name):
 			return nil, u.corrupt("a tensor whose name is no text")
+		case len(name) > maxName:
+			return nil, u.corrupt("a tensor's name of %d bytes", len(name))
 		case seen[name]:
 			return nil, &CorruptError{File: u.path, Tensor: name, Reason: "stands twice in the file"}
 		}

@@ -226,6 +226,8 @@ var hostileTorch = []struct {
 	{"offset beyond the storage", tensorPickle("K\x01", "K\x04\x85", "K\x01\x85"), "a", "element 4 of a storage of 4"},
 	{"stride beyond the storage", tensorPickle("K\x00", "K\x02\x85", "K\x04\x85"), "a", "element 4 of a storage of 4"},
 	{"negative offset", tensorPickle("J\xff\xff\xff\xff", "K\x04\x85", "K\x01\x85"), "", "begins at -1"},
+	{"an offset of tuples without end", tensorPickle("K\x01"+strings.Repeat("q\x07"+strings.Repeat("h\x07", 2)+"\x87", 60), "K\x04\x85", "K\x01\x85"), "", "offset is no number"},
+	{"a name without end", pickled("\x80\x02}" + "X\x88\x13\x00\x00" + strings.Repeat("a", 5000) + rebuild + storage0 + "K\x00K\x04\x85K\x01\x85" + hooks + "s."), "", "name of 5000 bytes"},
 	{"negative size", tensorPickle("K\x00", "J\xff\xff\xff\xff\x85", "K\x01\x85"), "", "not of sizes"},
 	{"negative stride", tensorPickle("K\x03", "K\x04\x85", "J\xff\xff\xff\xff\x85"), "", "strides do not fit"},
 	{"fewer strides than dimensions", tensorPickle("K\x00", "K\x02K\x02\x86", "K\x01\x85"), "", "strides do not fit"},
@@ -278,6 +280,13 @@ func TestHostileTorch(t *testing.T) {
 	}
 	_, err := weights.OpenFiles(weights.File{Path: "test.ckpt", Data: sound})
 	require.NoError(t, err, "what the hostile ones were made from")
+}
+
+// A file of the older form has no bound of its own on what its pickles say.
+func TestPickleOfMuchText(t *testing.T) {
+	data := "\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02\x8d" + "\x01\x00\x00\x04\x00\x00\x00\x00" + strings.Repeat("a", 64<<20+1)
+	_, err := weights.OpenFiles(weights.File{Path: "test.ckpt", Data: []byte(data)})
+	require.ErrorContains(t, err, "MiB of text")
 }
 
 func TestUnsupportedArchives(t *testing.T) {
