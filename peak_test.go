@@ -97,6 +97,7 @@ func TestPeakChild(t *testing.T) {
 	opts := Options{Steps: 1, Device: "cpu", Memory: c.Memory, Compute: c.Compute, Precision: c.Precision, Upscale: c.Upscale}
 	if c.Reuse {
 		opts.Steps, opts.DeepInterval, opts.AdaptorInterval, opts.GateStep = 4, 2, 4, 2
+		opts.CFGSigmaMax = 100 // both prompts in all of them: what is planned for
 	}
 	in := scene(c.Width, c.Height)
 	p, err := m.Plan(in.Bounds().Size(), opts)
