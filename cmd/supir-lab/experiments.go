@@ -268,7 +268,7 @@ scale grows on both models, the same at every step; artefacts show as likeness l
 			for _, v := range []variant{mainModel, noNegatives} {
 				for _, scale := range scales {
 					o := supir.Quality
-					o.CFGStart, o.CFGEnd = scale, scale
+					o.CFGStart, o.CFGEnd, o.CFGSigmaMax = scale, scale, noLimit
 					file := fmt.Sprintf("quality-cfg-%v", scale)
 					if v == noNegatives {
 						file += "-without-negatives"

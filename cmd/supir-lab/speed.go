@@ -37,9 +37,13 @@ type fasterScores struct {
 	truth   []metrics.Scores
 }
 
+// noLimit of guidance, whatever the model's is: sampling begins with less noise.
+const noLimit = 100
+
 func newSpeed() *speed {
 	s := &speed{ways: []faster{
 		{"everything", func(*supir.Options) {}},
+		{"guidance where σ is below 3", func(o *supir.Options) { o.CFGSigmaMax = 3 }},
 		{"guidance where σ is 0.28 to 5.42", func(o *supir.Options) { o.CFGSigmaMin, o.CFGSigmaMax = 0.28, 5.42 }},
 		{"guidance where σ is above 1", func(o *supir.Options) { o.CFGSigmaMin = 1 }},
 		{"no guidance", func(o *supir.Options) { *o = unguided(*o) }},
@@ -83,7 +87,7 @@ func (s *speed) run(ctx context.Context, l *lab, i int) error {
 	if err != nil {
 		return err
 	}
-	base.Steps = plan.Steps
+	base.Steps, base.CFGSigmaMax = plan.Steps, noLimit
 	if !s.warm { // weights are loaded by then
 		if _, _, err := l.timed(ctx, m, supir.Fast, low, recipe); err != nil {
 			return err
