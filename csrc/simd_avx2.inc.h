@@ -47,8 +47,8 @@ inline void store_bf16(uint16_t * p, vf v) { // to nearest even; NaN stays NaN
 	const vi x = _mm256_castps_si256(v);
 	const vi odd = _mm256_and_si256(_mm256_srli_epi32(x, 16), _mm256_set1_epi32(1));
 	const vi none = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-	const vi near = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(x, _mm256_set1_epi32(0x7fff)), odd), 16);
-	const vi r = _mm256_or_si256(near, _mm256_and_si256(none, _mm256_set1_epi32(0x7fc0)));
+	const vi rounded = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(x, _mm256_set1_epi32(0x7fff)), odd), 16);
+	const vi r = _mm256_or_si256(rounded, _mm256_and_si256(none, _mm256_set1_epi32(0x7fc0)));
 	_mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1)));
 }
 // Sums of products, in place: left to itself, GCC copies all sums at every turn of

@@ -39,8 +39,8 @@ inline void store_s8(int8_t * p, vi v) { _mm_storeu_si128(reinterpret_cast<__m12
 inline void store_bf16(uint16_t * p, vf v) { // to nearest even; NaN stays NaN
 	const vi x = _mm512_castps_si512(v);
 	const vi odd = _mm512_and_si512(_mm512_srli_epi32(x, 16), _mm512_set1_epi32(1));
-	const vi near = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(x, _mm512_set1_epi32(0x7fff)), odd), 16);
-	const vi r = _mm512_mask_or_epi32(near, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), near, _mm512_set1_epi32(0x7fc0));
+	const vi rounded = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(x, _mm512_set1_epi32(0x7fff)), odd), 16);
+	const vi r = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), rounded, _mm512_set1_epi32(0x7fc0));
 	_mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm512_cvtepi32_epi16(r));
 }
 // Sums of products, in place: left to itself, GCC copies all sums at every turn of
