@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import adversary, common, latents, muon, prior, prompts, schedule, tokenizer
+from . import adversary, common, latents, muon, prior, prompts, schedule, tokenizer, weights
 from .models.adaptor import KINDS, Adaptor, Connectors, Recorder
 
 
@@ -49,9 +49,9 @@ def main(argv=None):
     adaptor.to(a.device), connectors.to(a.device)
     modules = {"adaptor": adaptor, "connectors": connectors}
     if a.init and a.init.suffix == ".pt":
-        weights = common.load(a.run / a.init)["model"]
+        start = common.load(a.run / a.init)["model"]
         for name, module in modules.items():
-            module.load_state_dict(weights[name])
+            weights.load(module, start.get(name, {}), a.run / a.init)
     elif a.init:
         common.start_from(a.init, {"model.control_model.": adaptor, "model.diffusion_model.project_modules.": connectors})
     stage = common.Stage(a, modules, optimizer=muon.of(modules))
@@ -122,8 +122,9 @@ def load(paths, unet):
     stages = [common.load(p) for p in paths]
     adaptor, connectors = build(unet, stages[0]["extra"]["hidden"], stages[0]["extra"].get("connector", "zerosft"))
     for name, module in (("adaptor", adaptor), ("connectors", connectors)):
-        weights = [s["model"][name] for s in stages]
-        module.load_state_dict({k: sum(w[k] for w in weights) / len(weights) for k in weights[0]})
+        for path, s in zip(paths, stages):
+            weights.load(module, s["model"][name], path)
+        module.load_state_dict({k: sum(s["model"][name][k] for s in stages) / len(stages) for k in module.state_dict()})
     return adaptor.requires_grad_(False).eval(), connectors.requires_grad_(False).eval()
 
 

@@ -3,6 +3,7 @@ import argparse
 import json
 import math
 import os
+import pickle
 import time
 from pathlib import Path
 
@@ -41,7 +42,11 @@ def save_atomic(obj, path):
 
 
 def load(path, device="cpu"):
-    return torch.load(path, map_location=device, weights_only=False)
+    """What a checkpoint holds."""
+    try:
+        return torch.load(path, map_location=device, weights_only=False)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
+        raise weights.FileError(f"{path}: no checkpoint that can be read ({str(e).splitlines()[0]})") from e
 
 
 def exported(folder, prefix):
@@ -55,7 +60,7 @@ def start_from(folder, modules):
     tensors, _ = weights.read_folder(folder)
     for prefix, module in modules.items():
         own = module.state_dict()
-        module.load_state_dict({k: tensors[prefix + k].float() if prefix + k in tensors else v for k, v in own.items()})
+        weights.load(module, {k: tensors[prefix + k].float() if prefix + k in tensors else v for k, v in own.items()}, folder)
 
 
 class Average:
@@ -145,7 +150,7 @@ class Stage:
     def restore(self):
         s = load(self.path)
         for k, m in self.modules.items():
-            m.load_state_dict(s["raw"][k])
+            weights.load(m, s["raw"][k], self.path)
         self.opt.load_state_dict(s["opt"])
         self.average.steps = s["average_steps"]
         named = [s["model"][k][n] for k, m in self.modules.items()

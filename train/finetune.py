@@ -96,7 +96,7 @@ class Finetune(common.Stage):
         self.model = model
         try:
             super().__init__(args, modules)
-        except (RuntimeError, KeyError, ValueError) as e:
+        except (RuntimeError, KeyError, ValueError, public.FileError) as e:
             raise public.FileError(f"{args.run / args.name}.pt is of another model than {model.supir}: "
                                    f"name another --run ({str(e).splitlines()[0]})") from e
 

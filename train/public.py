@@ -11,7 +11,7 @@ from .models.adaptor import Adaptor, Connectors
 from .models.text import Text, TextG, TextL
 from .models.unet import UNet
 from .models.vae import VAE, Encoder
-from .weights import FileError, read
+from .weights import FileError, load, read
 
 MERGES = Path(__file__).parents[1] / "internal" / "clip" / "data" / "clip_merges.txt.gz"
 PREFIX = {"vae": "first_stage_model.", "encoder": "first_stage_model.denoise_encoder.",
@@ -34,20 +34,6 @@ def under(tensors, prefix, leave=()):
 def count(tensors, pattern):
     """One more than the largest number that stands in the pattern's group; 0 if nothing matches."""
     return max((int(m[1]) for k in tensors if (m := re.match(pattern, k))), default=-1) + 1
-
-
-def load(module, tensors, what):
-    """load_state_dict with every misfit in one message."""
-    own = module.state_dict()
-    wrong = [f"{k} is missing" for k in own if k not in tensors]
-    wrong += [f"{k} is unexpected" for k in tensors if k not in own]
-    wrong += [f"{k} is {list(tensors[k].shape)}, not {list(v.shape)}" for k, v in own.items()
-              if k in tensors and tensors[k].shape != v.shape]
-    if wrong:
-        more = f", and {len(wrong) - 6} more" if len(wrong) > 6 else ""
-        raise FileError(f"{what}: " + "; ".join(wrong[:6]) + more)
-    module.load_state_dict(tensors)
-    return module
 
 
 def trunk(t, groups, head_dim, pooled=None):

@@ -17,16 +17,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import common, degrade, muon, scenes, vae as vae_stage
+from . import common, degrade, muon, public, scenes, vae as vae_stage, weights
 from .models.vae import Encoder
 
 
-def new_encoder(vae, deep, weights=None):
-    """A copy of the plain encoder, or of the weights given, with so many blocks more at the smallest size, which do
-    nothing at first."""
+def new_encoder(vae, deep, start=None, what=""):
+    """A copy of the plain encoder with so many blocks more at the smallest size, which do nothing at first; or the weights
+    given, of the file that what names."""
     k = vae.config
     encoder = Encoder(k["ch"], k["mult"], k["z"], k["blocks"], k["groups"], deep).to(memory_format=torch.channels_last)
-    encoder.load_state_dict(encoder.state_dict() | (weights or vae.encoder.state_dict()))
+    weights.load(encoder, start or encoder.state_dict() | vae.encoder.state_dict(), what)
     return encoder.requires_grad_(True)
 
 
@@ -125,7 +125,8 @@ def main(argv=None):
     ap = common.arguments("robust", minutes=15, lr=3e-3, batch=8)
     ap.add_argument("--photos", help="folder of photographs to watch, never to learn from")
     ap.add_argument("--vae", default="vae_final.pt")
-    ap.add_argument("--deep", type=int, default=6, help="blocks more than the plain encoder has, at the smallest size")
+    ap.add_argument("--deep", type=int, default=6, help="blocks more than the plain encoder has, at the smallest size; with "
+                    "--init, what that has")
     ap.add_argument("--init", type=Path, help="checkpoint of this stage, or folder of exported weights, to start from")
     ap.add_argument("--latent", type=float, default=0.25, help="part of the budget that compares latents")
     ap.add_argument("--edges", type=float, default=0.5, help="weight of HaarPSI, which pays for an edge's strength")
@@ -134,11 +135,14 @@ def main(argv=None):
     pictures, _ = scenes.load(a.run / "scenes")
     pictures = pictures[16:]
     vae = vae_stage.load(a.run / a.vae).to(a.device)
-    weights = None
+    start = None
     if a.init:
-        weights = common.exported(a.init, "first_stage_model.denoise_encoder.") if a.init.is_dir() \
-            else common.load(a.init)["model"]["encoder"]
-    encoder = new_encoder(vae, a.deep, weights).to(a.device)
+        start = common.exported(a.init, "first_stage_model.denoise_encoder.") if a.init.is_dir() \
+            else common.load(a.init)["model"].get("encoder", {})
+        if "conv_in.weight" not in start:
+            raise weights.FileError(f"--init {a.init}: no degradation-robust encoder in it")
+        a.deep = public.encoder_sizes(start)["deep"]
+    encoder = new_encoder(vae, a.deep, start, a.init).to(a.device)
     modules = {"encoder": encoder}
     stage = common.Stage(a, modules, optimizer=muon.of(modules))
     stage.extra.setdefault("deep", a.deep)

@@ -2,9 +2,10 @@
 import argparse
 
 import numpy as np
+import pytest
 import torch
 
-from train import adaptor as adaptor_stage, common
+from train import adaptor as adaptor_stage, common, robust, weights
 from train.models.adaptor import Recorder, layout
 from train.models.text import Text
 from train.models.unet import UNet
@@ -47,6 +48,23 @@ def test_the_mean_of_two_checkpoints(tmp_path):
                                 extra=dict(hidden=8)), paths[-1])
     one, both = (adaptor_stage.load(p, unet)[1][0].zero_conv.weight for p in (paths[:1], paths))
     assert torch.equal(one, weights[0]) and torch.allclose(both, (weights[0] + weights[1]) / 2)
+
+
+def test_checkpoints_of_another_shape(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"no checkpoint")
+    for name in ("a.pt", "none.pt"):
+        with pytest.raises(weights.FileError, match=f"{name}: no checkpoint"):
+            common.load(tmp_path / name)
+    unet = UNet(**SMALL)
+    adaptor, connectors = adaptor_stage.build(UNet(**SMALL | dict(channels=32)), hidden=8)
+    common.save_atomic(dict(model=dict(adaptor=adaptor.state_dict(), connectors=connectors.state_dict()), extra=dict(hidden=8)),
+                       tmp_path / "wide.pt")
+    with pytest.raises(weights.FileError, match="wide.pt: time_embed.0.weight is"):
+        adaptor_stage.load([tmp_path / "wide.pt"], unet)
+    vae = VAE(ch=16, mult=(1, 2), z=4)
+    deep = robust.new_encoder(vae, 3).state_dict()
+    with pytest.raises(weights.FileError, match="start.pt: down.1.block.3.norm1.weight is unexpected"):
+        robust.new_encoder(vae, 2, deep, "start.pt")
 
 
 def test_layout_is_the_table():

@@ -6,8 +6,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 
-class FileError(Exception):
-    """A file that is not what it should be; the message says which, and what would work."""
+class FileError(SystemExit):
+    """A file that is not what it should be; the message says which, and what would work. It ends a command that does not
+    catch it, without a traceback."""
 
 
 def read(path):
@@ -23,6 +24,20 @@ def read(path):
     except (SafetensorError, OSError, ValueError, IndexError, KeyError) as e:
         raise FileError(f"{path}: not a {path.suffix[1:] or 'safetensors'} file that can be read ({e}); `supir convert` "
                         "makes a .gguf of what supir reads") from e
+
+
+def load(module, tensors, what):
+    """load_state_dict with every misfit in one message."""
+    own = module.state_dict()
+    wrong = [f"{k} is missing" for k in own if k not in tensors]
+    wrong += [f"{k} is unexpected" for k in tensors if k not in own]
+    wrong += [f"{k} is {list(tensors[k].shape)}, not {list(v.shape)}" for k, v in own.items()
+              if k in tensors and tensors[k].shape != v.shape]
+    if wrong:
+        more = f", and {len(wrong) - 6} more" if len(wrong) > 6 else ""
+        raise FileError(f"{what}: " + "; ".join(wrong[:6]) + more)
+    module.load_state_dict(tensors)
+    return module
 
 
 def read_gguf(path):
