@@ -157,7 +157,8 @@ type Options struct {
 	// graphics device, has free.
 	Memory int64
 
-	// Progress, if set, is called from Restore's goroutine as work goes on.
+	// Progress, if set, is called from Restore's goroutine as work goes on. It must not
+	// call the same Model's Restore, Plan or Close, which wait for that Restore to end.
 	Progress func(Progress)
 	// Trace, if set, is told of every stage and operator, for profiling.
 	Trace *Trace

@@ -114,7 +114,7 @@ func TestSizes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			z, err := sizesFor(c.w, c.h, &settings{Options: Options{Upscale: c.upscale, MinSize: c.minSize}}, 64)
 			require.NoError(t, err)
-			require.Equal(t, sizes{c.w, c.h, c.workW, c.workH, c.resultW, c.reslH}, z)
+			require.Equal(t, sizes{c.w, c.h, c.workW, c.workH, c.resultW, c.reslH, false}, z)
 		})
 	}
 	_, err := sizesFor(5000, 5000, &settings{Options: Options{Upscale: 4, MinSize: 1}}, 64)

@@ -62,9 +62,10 @@ func quantise(v float32, top float64) int {
 
 // sizes are those of one picture on its way.
 type sizes struct {
-	inW, inH     int // as given
-	workW, workH int // as the networks see it
-	outW, outH   int // as asked for
+	inW, inH     int  // as given
+	workW, workH int  // as the networks see it
+	outW, outH   int  // as asked for
+	deep         bool // of 16 bits
 }
 
 // maxSide bounds a result's sides.

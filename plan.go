@@ -235,7 +235,11 @@ func (p *planner) latents(stage Stage) int64 {
 // pictures is what pictures take in memory during a stage: the one given, those
 // made so far, the working one; in 8 bits. Latents are with them.
 func (p *planner) pictures(stage Stage) int64 {
-	const pixel, numbers = 4, 3 * 4
+	const numbers = 3 * 4
+	pixel := int64(4)
+	if p.z.deep {
+		pixel = 8
+	}
 	in, work, out := int64(p.z.inW)*int64(p.z.inH), int64(p.z.workW)*int64(p.z.workH), int64(p.z.outW)*int64(p.z.outH)
 	raster := numbers * work
 	if p.held.layout.OnDisk {
@@ -381,7 +385,7 @@ func (p *planner) vae(others int64) (*vaePlan, error) {
 	}
 	var best *vaePlan
 	for _, layout := range vaeLayouts(p.held.vae) {
-		if best != nil && p.n.vae.DecoderFor(p.z.workH, p.z.workW).Between(layout) > most {
+		if best != nil && !layout.OnDisk && p.n.vae.DecoderFor(p.z.workH, p.z.workW).Between(layout) > most {
 			continue
 		}
 		next, err := p.vaeIn(layout)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"image"
+	"image/color"
+	"reflect"
 	"runtime/debug"
 
 	"golang.org/x/sync/semaphore"
@@ -90,10 +92,14 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 		return nil, ErrClosed
 	}
 	n := m.networks
+	if missing(img) {
+		return nil, &OptionError{"img", "there is no picture"}
+	}
 	set, z, err := n.settle(img.Bounds().Size(), opts)
 	if err != nil {
 		return nil, err
 	}
+	z.deep = deep(img)
 	plan, err := m.plan(set, z)
 	if err != nil {
 		return nil, err
@@ -116,6 +122,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 	in := photo.From(img)
 	deep := in.Meta.Depth == 16
 	work := photo.Resize(in.Image, z.workW, z.workH, photo.Bicubic)
+	debug.FreeOSMemory() // of what the caller read the picture with, before weights are loaded
 
 	// The degradation-robust encoder, and what is made of its latent.
 	track.enter(StageEncode, 1)
@@ -221,6 +228,18 @@ func (m *Model) decode(ctx context.Context, latent []float32, z sizes, track *tr
 		return nil, err
 	}
 	return r, nil
+}
+
+// missing tells a picture that is nil, or a nil pointer.
+func missing(img image.Image) bool {
+	v := reflect.ValueOf(img)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// deep tells a picture of 16 bits.
+func deep(img image.Image) bool {
+	m := img.ColorModel()
+	return m == color.NRGBA64Model || m == color.RGBA64Model || m == color.Gray16Model
 }
 
 // settle fills in and checks all that depends on options and the picture's size.

@@ -87,6 +87,30 @@ func TestWeightsThatAreNoNumbers(t *testing.T) {
 	}
 }
 
+func TestNoPicture(t *testing.T) {
+	m := goldenModel(t)
+	for _, img := range []image.Image{nil, (*image.NRGBA)(nil)} {
+		var option *OptionError
+		_, err := m.Restore(t.Context(), img, quick())
+		require.ErrorAs(t, err, &option)
+		_, err = m.Caption(t.Context(), img, quick())
+		require.ErrorAs(t, err, &option)
+	}
+}
+
+// The least that a picture takes is told whatever the budget was.
+func TestLeastMemory(t *testing.T) {
+	m := goldenModel(t)
+	plan := func(memory int64) *Plan {
+		p, err := m.Plan(image.Pt(1000, 1000), Options{Memory: memory, Device: "cpu", MinSize: -1})
+		require.NoError(t, err)
+		return p
+	}
+	least := plan(1 << 20)
+	require.Less(t, least.Peak, plan(4<<30).Peak*3/4)
+	require.LessOrEqual(t, plan(least.Peak).Peak, least.Peak)
+}
+
 func TestSameSeedSamePicture(t *testing.T) {
 	m := goldenModel(t)
 	first, err := m.Restore(t.Context(), scene(64, 64), quick())

@@ -158,7 +158,7 @@ func (c *converter) part(from, to ggml.Type, dst, src []byte, at, m int) (square
 	ggml.Dequantize(from, values, src)
 	for i, v := range values {
 		if !finite(v) {
-			return squares, &weights.CorruptError{File: t.File, Tensor: t.Name, Reason: fmt.Sprintf("element %d is %v", at+i, v)}
+			return squares, &weights.CorruptError{File: t.File + t.Note, Tensor: t.Name, Reason: fmt.Sprintf("element %d is %v", at+i, v)}
 		}
 	}
 	if from == to {
@@ -169,7 +169,7 @@ func (c *converter) part(from, to ggml.Type, dst, src []byte, at, m int) (square
 	ggml.Dequantize(to, rounded, dst)
 	for i, v := range values {
 		if !finite(rounded[i]) {
-			return squares, &weights.UnsupportedError{File: t.File, Tensor: t.Name,
+			return squares, &weights.UnsupportedError{File: t.File + t.Note, Tensor: t.Name,
 				Reason: fmt.Sprintf("element %d is %v, beyond what %v holds: take bf16 or f32", at+i, v, c.item.Type)}
 		}
 		d := float64(rounded[i]) - float64(v)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 )
@@ -80,10 +81,15 @@ func (o *opener) config(path string, settings map[string]string, meta map[string
 		return &CorruptError{File: path, Reason: fmt.Sprintf("bad JSON: %v", err)}
 	}
 	for name, key := range settings {
-		var n int64
-		if text, ok := config[name]; ok && json.Unmarshal(text, &n) == nil && n > 0 {
-			meta[key] = n
+		text, ok := config[name]
+		if !ok || string(text) == "null" {
+			continue
 		}
+		var n float64
+		if json.Unmarshal(text, &n) != nil || n < 1 || n > math.MaxInt32 || n != math.Trunc(n) {
+			return &CorruptError{File: path, Reason: fmt.Sprintf("%s: %.100s, want a number of groups", name, text)}
+		}
+		meta[key] = int64(n)
 	}
 	return nil
 }

@@ -116,6 +116,13 @@ func TestDiffusersFolderFails(t *testing.T) {
 	assert.ErrorContains(t, err, "m/vae: a folder with neither")
 	err = open(func(f fstest.MapFS) { f["m/vae/config.json"].Data = []byte("{") })
 	assert.ErrorContains(t, err, "m/vae/config.json: bad JSON")
+	for _, groups := range []string{"0", "-1", "4.5", `"4"`, "1e30", "true", "[4]"} {
+		err = open(func(f fstest.MapFS) { f["m/unet/config.json"].Data = []byte(`{"norm_num_groups": ` + groups + `}`) })
+		assert.ErrorContains(t, err, "m/unet/config.json: norm_num_groups: "+groups+", want")
+	}
+	for _, groups := range []string{"4.0", "null"} {
+		assert.NoError(t, open(func(f fstest.MapFS) { f["m/unet/config.json"].Data = []byte(`{"norm_num_groups": ` + groups + `}`) }))
+	}
 	err = open(func(f fstest.MapFS) {
 		f["m/text_encoder_2/model.safetensors"].Data = weightstest.Safetensors(map[string]weightstest.Tensor{
 			"text_model.encoder.layers.0.self_attn.q_proj.weight": weightstest.F32([]int{2, 2}),

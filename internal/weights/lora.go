@@ -32,6 +32,7 @@ func (s *Set) Merge(floats func(*Tensor) []float32, loras ...LoRA) (err error) {
 			_ = closeAll(o.closers)
 		} else {
 			s.closers = append(s.closers, o.closers...)
+			s.mapped = append(s.mapped, o.mapped...)
 		}
 	}()
 	layers := s.layers()
@@ -41,6 +42,7 @@ func (s *Set) Merge(floats func(*Tensor) []float32, loras ...LoRA) (err error) {
 		if err != nil {
 			return err
 		}
+		locate(slices.Values(c.tensors), o.mapped)
 		changes, err := c.changes(layers)
 		if err != nil {
 			return err
@@ -76,6 +78,7 @@ type mergedTensor struct {
 func (m *mergedTensor) tensor() *Tensor {
 	t := m.base.as(m.base.Name, m.base.Shape...)
 	t.Data = nil
+	t.Note = " with LoRAs merged"
 	if t.DType.Quantised() {
 		t.DType = F16
 	}
@@ -89,6 +92,7 @@ func (m *mergedTensor) tensor() *Tensor {
 		m.base.Release()
 		for i, c := range m.changes {
 			c.add(values, m.weights[i])
+			c.release()
 		}
 		return encode(t.DType, values)
 	}
@@ -172,6 +176,15 @@ type change struct {
 	part          int // which third of the rows, -1 for all
 	up, down, mid *Tensor
 	alpha         *Tensor
+}
+
+// release gives the memory back that its tensors' bytes lie in.
+func (c *change) release() {
+	for _, t := range []*Tensor{c.up, c.down, c.mid} {
+		if t != nil {
+			t.Release()
+		}
+	}
 }
 
 // Endings of the names of a layer's tensors, by their role; the longest come

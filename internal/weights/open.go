@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -49,7 +50,7 @@ func OpenFiles(files ...File) (set *Set, err error) {
 	}
 	set = newSet(read, o.closers)
 	set.mapped = o.mapped
-	set.locate()
+	locate(maps.Values(set.tensors), set.mapped)
 	return set, nil
 }
 

@@ -1,6 +1,9 @@
 package weights
 
-import "unsafe"
+import (
+	"iter"
+	"unsafe"
+)
 
 // Mapped tells whether the tensor's bytes lie in a mapped file as they are.
 func (t *Tensor) Mapped() bool {
@@ -36,10 +39,10 @@ func (t *Tensor) pages() []byte {
 
 func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
-// locate tells the tensors in which mapping they lie.
-func (s *Set) locate() {
-	for _, t := range s.tensors {
-		for _, m := range s.mapped {
+// locate tells tensors in which mapping they lie.
+func locate(tensors iter.Seq[*Tensor], mapped [][]byte) {
+	for t := range tensors {
+		for _, m := range mapped {
 			if t.mapping = m; t.Mapped() {
 				break
 			}

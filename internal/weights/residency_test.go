@@ -63,3 +63,20 @@ func TestRelease(t *testing.T) {
 	inMemory.Release()
 	require.Equal(t, large.Data, m.Bytes(), "memory that is not a file's stays as it is")
 }
+
+// A LoRA's pages go with those of the tensor that it changes.
+func TestReleaseOfLoRAs(t *testing.T) {
+	const name, rank = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight", 1 << 14
+	base := loraBase(t, weights.F32)
+	layer := "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q"
+	path := filepath.Join(t.TempDir(), "lora.safetensors")
+	require.NoError(t, os.WriteFile(path, weightstest.Safetensors(map[string]weightstest.Tensor{
+		layer + ".lora_up.weight":   weightstest.F32([]int{64, rank}, make([]float32, 64*rank)...),
+		layer + ".lora_down.weight": weightstest.F32([]int{rank, 64}, make([]float32, 64*rank)...),
+	}, nil), 0o600))
+	require.NoError(t, base.Merge(nil, weights.LoRA{File: weights.File{Path: path}, Weight: 1}))
+	defer base.Close()
+	before := fileMemory(t)
+	require.NotEmpty(t, base.Tensor(name).Bytes())
+	require.Less(t, fileMemory(t), before+4<<10, "kilobytes, of 8 MiB read")
+}

@@ -115,6 +115,7 @@ type Tensor struct {
 	Shape []int  // C order: the last dimension is contiguous
 	Data  []byte // see Bytes; nil where the bytes are made when asked for
 	File  string // for messages
+	Note  string // for messages: what became of it since, if anything
 
 	mapping []byte        // the mapped file that Data lies in, if any
 	made    func() []byte // makes the bytes that no file holds as they are needed
