@@ -138,6 +138,17 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 	if err := m.machine.open(set.Device, set.Threads); err != nil {
 		return nil, err
 	}
+	first := *set // which planning changes
+	p, err := m.planKeeping(true, &first, z)
+	if err == nil && p.Keep && p.Budget > 0 && p.Peak > p.Budget {
+		return m.planKeeping(false, set, z)
+	}
+	*set = first
+	return p, err
+}
+
+// planKeeping is a plan in which small models may stay loaded, or not.
+func (m *Model) planKeeping(may bool, set *settings, z sizes) (*Plan, error) {
 	p := &planner{n: m.networks, engine: m.machine.engine, set: set, z: z, Plan: &Plan{Width: z.outW, Height: z.outH,
 		WorkWidth: z.workW, WorkHeight: z.workH, Steps: set.Steps, Budget: set.Memory, Overhead: m.base + m.machine.driver + overhead, DiskFree: memory.DiskFree(os.TempDir())}}
 	if p.Budget == 0 {
@@ -145,7 +156,7 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 			p.Budget = memory.Available() + m.machine.loaded()
 		}
 	}
-	p.Keep = p.engine.WeightBytes(nn.F32, p.n.all()...) <= p.Budget/keepShare
+	p.Keep = may && p.engine.WeightBytes(nn.F32, p.n.all()...) <= p.Budget/keepShare
 	p.held = held{precision: nn.Stored, keep: p.Keep, mapped: map[Stage]bool{}}
 	if set.Precision == PrecisionF32 || set.Precision == PrecisionAuto && p.Keep {
 		p.held.precision = nn.F32
