@@ -343,9 +343,10 @@ func (p *planner) sample() (*StagePlan, error) {
 	if p.set.cfg().off() {
 		both = 1
 	}
+	given := p.set.TileSize
 	count := func(size int) int { // of windows
 		stride := p.set.TileStride
-		if size != p.set.TileSize {
+		if size != given {
 			stride = strideFor(size)
 		}
 		if !needsTiles(h, w, size) {
@@ -355,10 +356,11 @@ func (p *planner) sample() (*StagePlan, error) {
 	}
 	ways, parts := p.set.reuse().ways(p.set.Steps)
 	var s *StagePlan
-	for _, size := range []int{p.set.TileSize, 96, 64, 48, 32} {
-		if size > p.set.TileSize || size%p.n.diffusion.UNet.Factor() != 0 {
+	for _, size := range []int{given, 96, 64, 48, 32} {
+		if size > given || size%p.n.diffusion.UNet.Factor() != 0 {
 			continue
 		}
+		p.set.TileSize = size // which latents in memory depend on
 		next, err := p.fit(StageSample, p.n.diffusion.networks(), func(params *nn.Params) (int64, error) {
 			all, kept, err := p.engine.MeasureReusing(params, parts, ways, func(g *nn.Graph) {
 				nn.Output(g, noiseOutput, p.n.diffusion.forward(g, min(h, size), min(w, size), both, p.n.clipL.Length(), true))
@@ -378,8 +380,8 @@ func (p *planner) sample() (*StagePlan, error) {
 			break
 		}
 	}
-	if p.TileSize != p.set.TileSize {
-		p.set.TileSize, p.set.TileStride = p.TileSize, strideFor(p.TileSize)
+	if p.set.TileSize = p.TileSize; p.TileSize != given {
+		p.set.TileStride = strideFor(p.TileSize)
 	}
 	p.held.mapped[StageSample] = s.Streamed
 	p.Windows = count(p.TileSize)
