@@ -107,10 +107,7 @@ func (m *Model) Caption(ctx context.Context, img image.Image, opts Options) (str
 		return "", ErrClosed
 	}
 	n := m.networks
-	if missing(img) {
-		return "", &OptionError{"img", "there is no picture"}
-	}
-	set, z, err := n.settle(img.Bounds().Size(), opts)
+	set, z, err := n.settleFor(img, opts)
 	if err != nil || !set.wantsCaption() {
 		return "", err
 	}

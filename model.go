@@ -215,15 +215,15 @@ func (n *networks) readMetadata() error {
 		*number.v = x
 	}
 	d.minSize, d.steps = max(1, int(minSize)), int(steps)
-	if n.defaults.faithful == 0 {
-		n.defaults.faithful = n.defaults.restoration
+	if d.faithful == 0 {
+		d.faithful = d.restoration
 	}
 	if name, ok := n.set.Metadata("supir.schedule"); ok {
 		i := slices.Index(scheduleNames[:], name)
 		if i < 1 {
 			return fmt.Errorf("metadata supir.schedule: %.100q is neither even nor karras", name)
 		}
-		n.defaults.schedule = Schedule(i)
+		d.schedule = Schedule(i)
 	}
 	return nil
 }

@@ -74,11 +74,13 @@ func (p *Plan) fits() error {
 	if p.DiskFree > 0 && p.Disk > p.DiskFree {
 		return &MemoryError{Plan: *p, Err: fmt.Errorf("%d MiB of temporary files are needed, the disk of %s has %d MiB free (TMPDIR names another)", p.Disk>>20, os.TempDir(), p.DiskFree>>20)}
 	}
-	if p.Budget > 0 && p.Peak > p.Budget {
+	if p.overBudget() {
 		return &MemoryError{Plan: *p}
 	}
 	return nil
 }
+
+func (p *Plan) overBudget() bool { return p.Budget > 0 && p.Peak > p.Budget }
 
 // Plan tells what Restore would do with a picture of the given size, and what
 // memory that takes, without loading weights.
@@ -140,7 +142,7 @@ func (m *Model) plan(set *settings, z sizes) (*Plan, error) {
 	}
 	first := *set // which planning changes
 	p, err := m.planKeeping(true, &first, z)
-	if err == nil && p.Keep && p.Budget > 0 && p.Peak > p.Budget {
+	if err == nil && p.Keep && p.overBudget() {
 		return m.planKeeping(false, set, z)
 	}
 	*set = first
@@ -244,7 +246,7 @@ func (p *planner) latents(stage Stage) int64 {
 }
 
 // pictures is what pictures take in memory during a stage: the one given, those
-// made so far, the working one; in 8 bits. Latents are with them.
+// made so far, the working one. Latents are with them.
 func (p *planner) pictures(stage Stage) int64 {
 	const numbers = 3 * 4
 	pixel := int64(4)

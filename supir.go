@@ -92,14 +92,10 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 		return nil, ErrClosed
 	}
 	n := m.networks
-	if missing(img) {
-		return nil, &OptionError{"img", "there is no picture"}
-	}
-	set, z, err := n.settle(img.Bounds().Size(), opts)
+	set, z, err := n.settleFor(img, opts)
 	if err != nil {
 		return nil, err
 	}
-	z.deep = deep(img)
 	plan, err := m.plan(set, z)
 	if err != nil {
 		return nil, err
@@ -230,16 +226,15 @@ func (m *Model) decode(ctx context.Context, latent []float32, z sizes, track *tr
 	return r, nil
 }
 
-// missing tells a picture that is nil, or a nil pointer.
-func missing(img image.Image) bool {
-	v := reflect.ValueOf(img)
-	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
-}
-
-// deep tells a picture of 16 bits.
-func deep(img image.Image) bool {
-	m := img.ColorModel()
-	return m == color.NRGBA64Model || m == color.RGBA64Model || m == color.Gray16Model
+// settleFor is settle for a picture, which must not be nil.
+func (n *networks) settleFor(img image.Image, opts Options) (*settings, sizes, error) {
+	if v := reflect.ValueOf(img); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, sizes{}, &OptionError{"img", "there is no picture"}
+	}
+	set, z, err := n.settle(img.Bounds().Size(), opts)
+	model := img.ColorModel()
+	z.deep = model == color.NRGBA64Model || model == color.RGBA64Model || model == color.Gray16Model
+	return set, z, err
 }
 
 // settle fills in and checks all that depends on options and the picture's size.

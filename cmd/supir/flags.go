@@ -371,20 +371,6 @@ func (f *modelFlags) read() (opts supir.Options, files supir.Files, model string
 	return opts, files, model, f.captions.check(files)
 }
 
-// named is the value of a flag that names a file. It must not be empty, as a shell's
-// variable is that nobody has set: the embedded model would stand in without a word.
-type named string
-
-func (n *named) String() string { return string(*n) }
-func (n *named) Type() string   { return "string" }
-func (n *named) Set(text string) error {
-	if text == "" {
-		return errors.New("must not be empty")
-	}
-	*n = named(text)
-	return nil
-}
-
 // weightFlags name the model.
 type weightFlags struct {
 	sdxl, supir, model string
@@ -392,10 +378,10 @@ type weightFlags struct {
 }
 
 func (f *weightFlags) add(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.Var((*named)(&f.sdxl), "sdxl", "SDXL checkpoint, a `FILE` (.safetensors, .gguf, .ckpt…) or folder (the embedded model)")
-	flags.Var((*named)(&f.supir), "supir", "SUPIR checkpoint, a `FILE` of the same kinds")
-	flags.Var((*named)(&f.model), "model", "one `FILE` instead of the two, as supir convert writes it")
+	flags := cmd.Flags() // an empty name, as of a shell's variable that nobody set, must not mean the embedded model
+	flags.Var(text(&f.sdxl, "FILE"), "sdxl", "SDXL checkpoint, a `FILE` (.safetensors, .gguf, .ckpt…) or folder (the embedded model)")
+	flags.Var(text(&f.supir, "FILE"), "supir", "SUPIR checkpoint, a `FILE` of the same kinds")
+	flags.Var(text(&f.model, "FILE"), "model", "one `FILE` instead of the two, as supir convert writes it")
 	flags.StringArrayVar(&f.loras, "lora", nil, "merge a LoRA into SDXL, `FILE[:WEIGHT]`; may be repeated (weight 1)")
 	inGroup(cmd, machineFlags, "sdxl", "supir", "model", "lora")
 }
