@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from . import faces
 from .textures import TEXTURES, power_noise
 
 HUES = (("red", 0), ("orange", 28), ("yellow", 55), ("green", 115), ("cyan", 180), ("blue", 222), ("purple", 278),
@@ -158,9 +159,10 @@ class Painter:
         self.side = side
         self.bank = [(name, f(rng, side)) for name, f in TEXTURES.items() for _ in range(bank)]
 
-    def texture(self, rng, h, w):
-        """Name and a (h, w) piece at a random zoom, flip and place."""
-        name, t = self.bank[rng.integers(len(self.bank))]
+    def texture(self, rng, h, w, name=None):
+        """Name and a (h, w) piece at a random zoom, flip and place; of the name given, or any."""
+        bank = [b for b in self.bank if name in (None, b[0])]
+        name, t = bank[rng.integers(len(bank))]
         if rng.random() < 0.5:
             t = t.T
         t = t[::rng.choice([-1, 1]), ::rng.choice([-1, 1])]
@@ -221,6 +223,8 @@ class Painter:
             if depth:
                 soft = max(soft, 6 * (1 - i / count))
             self.place(rng, canvas, owners, things, float(r), soft, palette, size)
+        if rng.random() < (0.1 if close else 0.3):
+            marks.append(self.people(rng, canvas, owners, palette, size, close))
         if rng.random() < 0.22:
             marks.append(self.write(rng, canvas, palette))
         if rng.random() < 0.18:
@@ -262,6 +266,15 @@ class Painter:
             owner = len(things)
             things.append(Thing(kind, word, float(whole * (2.6 * r / size) ** 2)))
         owners[y0:y1, x0:x1][mask[..., 0] >= 0.5] = owner
+
+    def people(self, rng, canvas, owners, palette, size, close):
+        """A large face, or several of power-law sizes."""
+        count = 1 if close else int(rng.integers(1, 7))
+        least, most = (0.2, 0.4) if close else (0.02, 0.3)
+        for r in size * least * (most / least) ** rng.random(count):
+            faces.place(rng, canvas, owners, OTHERS, r, lambda name, h, w: self.texture(rng, h, w, name)[1],
+                        lambda side: self.fill(rng, side, side, palette)[0])
+        return "faces" if count > 1 else "a face"
 
     def write(self, rng, canvas, palette):
         """Words in a plain typeface."""
