@@ -11,18 +11,18 @@ import (
 
 // waveletFix keeps the high frequencies of x and takes the low ones from style.
 //
-// The low frequencies are what five blurs of doubling reach leave, the high ones the differences
+// The low frequencies are what so many blurs (levels) of doubling reach leave, the high ones the differences
 // between a blur and the next, whose sum telescopes to x - low(x). Blurring being linear, the result
 // x - low(x) + low(style) needs one cascade instead of two: x + low(style - x).
-func waveletFix(x, style []float32, h, w int) {
+func waveletFix(x, style []float32, h, w, levels int) {
 	low, spare := make([]float32, h*w), make([]float32, h*w)
 	for at := 0; at < len(x); at += h * w {
 		x, style := x[at:][:h*w], style[at:][:h*w]
 		for i := range low {
 			low[i] = style[i] - x[i]
 		}
-		for dilation := 1; dilation <= 16; dilation *= 2 {
-			blur(spare, low, h, w, dilation)
+		for level := range levels {
+			blur(spare, low, h, w, 1<<level)
 			low, spare = spare, low
 		}
 		for i := range x {
@@ -56,7 +56,7 @@ func blur(dst, src []float32, h, w, dilation int) {
 }
 
 // waveletReach is how many rows away the wavelet fix looks: the sum of the dilations.
-const waveletReach = 31
+func waveletReach(levels int) int { return 1<<levels - 1 }
 
 // adainFix gives each plane of x the mean and the deviation of style's (adaptive instance
 // normalization, Huang & Belongie 2017).

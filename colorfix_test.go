@@ -21,7 +21,7 @@ func TestWaveletFixGolden(t *testing.T) {
 	h, w, x := goldenColour(t, "content")
 	_, _, style := goldenColour(t, "style")
 	_, _, want := goldenColour(t, "wavelet")
-	waveletFix(x, style, h, w)
+	waveletFix(x, style, h, w, 5)
 	assert.Less(t, goldentest.NMSE(x, want), 1e-11)
 }
 
@@ -31,7 +31,7 @@ func TestWaveletHighGolden(t *testing.T) {
 	_, _, high := goldenColour(t, "content.high")
 	_, _, low := goldenColour(t, "content.low")
 	content := slices.Clone(x)
-	waveletFix(x, make([]float32, len(x)), h, w)
+	waveletFix(x, make([]float32, len(x)), h, w, 5)
 	assert.Less(t, goldentest.NMSE(x, high), 1e-11)
 	for i := range x {
 		x[i] = content[i] - x[i]
@@ -47,7 +47,9 @@ func TestAdainFixGolden(t *testing.T) {
 	assert.Less(t, goldentest.NMSE(x, want), 1e-11)
 }
 
-var fixes = map[string]func(x, style []float32, h, w int){"wavelet": waveletFix, "adain": adainFix}
+var fixes = map[string]func(x, style []float32, h, w int){"adain": adainFix,
+	"wavelet":          func(x, style []float32, h, w int) { waveletFix(x, style, h, w, 5) },
+	"wavelet, 1 level": func(x, style []float32, h, w int) { waveletFix(x, style, h, w, 1) }}
 
 func TestColourFixes(t *testing.T) {
 	for name, fix := range fixes {

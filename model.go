@@ -193,9 +193,9 @@ func (n *networks) openTokenizer() (*clip.Tokenizer, error) {
 
 // readMetadata takes a model's own defaults.
 func (n *networks) readMetadata() error {
-	n.defaults = defaults{minSize: 1024, steps: 50, schedule: ScheduleEven, restoration: 4, sChurn: 5, cfgStart: 4, cfgEnd: 7.5}
+	n.defaults = defaults{minSize: 1024, steps: 50, schedule: ScheduleEven, restoration: 4, sChurn: 5, cfgStart: 4, cfgEnd: 7.5, colorFixLevels: 5}
 	d := &n.defaults
-	steps, minSize := float64(d.steps), float64(d.minSize)
+	steps, minSize, levels := float64(d.steps), float64(d.minSize), float64(d.colorFixLevels)
 	for name, number := range map[string]struct {
 		v           *float64
 		least, most float64
@@ -203,6 +203,7 @@ func (n *networks) readMetadata() error {
 		"min_size": {&minSize, 0, 8192}, "steps": {&steps, 1, trainingSteps}, "s_churn": {&d.sChurn, 0, 1000},
 		"restoration": {&d.restoration, tiny, 100}, "fidelity.restoration": {&d.faithful, tiny, 100},
 		"cfg_start": {&d.cfgStart, 0, 100}, "cfg_end": {&d.cfgEnd, 0, 100}, "cfg_sigma_max": {&d.cfgSigmaMax, 0, maxSigma},
+		"color_fix_levels": {&levels, 1, maxColorFixLevels},
 	} {
 		text, ok := n.set.Metadata("supir." + name)
 		if !ok {
@@ -214,7 +215,7 @@ func (n *networks) readMetadata() error {
 		}
 		*number.v = x
 	}
-	d.minSize, d.steps = max(1, int(minSize)), int(steps)
+	d.minSize, d.steps, d.colorFixLevels = max(1, int(minSize)), int(steps), int(levels)
 	if d.faithful == 0 {
 		d.faithful = d.restoration
 	}

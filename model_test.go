@@ -99,8 +99,14 @@ func TestMetadataOfSampling(t *testing.T) {
 		require.Equal(t, c.want, set.CFGSigmaMax, "%+v", c.o)
 	}
 	require.NoError(t, m.Close())
+	m, err = of("supir.color_fix_levels", "3")
+	require.NoError(t, err)
+	set, err = Options{}.resolve(m.networks.defaults)
+	require.NoError(t, err)
+	require.Equal(t, 3, set.ColorFixLevels)
+	require.NoError(t, m.Close())
 	for name, value := range map[string]string{"supir.schedule": "auto", "supir.steps": "many", "supir.fidelity.restoration": "-1",
-		"supir.restoration": "0", "supir.cfg_sigma_max": "NaN", "supir.unet.norm_groups": "0", "supir.unet.head_dim": "NaN",
+		"supir.restoration": "0", "supir.cfg_sigma_max": "NaN", "supir.color_fix_levels": "0", "supir.unet.norm_groups": "0", "supir.unet.head_dim": "NaN",
 		"supir.connectors.head_dim": "0", "supir.vae.norm_groups": "4.0", "supir.clip_l.heads": "-1"} {
 		_, err = of(name, value)
 		require.ErrorContains(t, err, name)

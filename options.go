@@ -134,8 +134,12 @@ type Options struct {
 	// prompt. Defaults DefaultPositive and DefaultNegative; "-" for none.
 	PositiveWords, NegativeWords string
 
-	// ColorFix takes the colours from the cleaned picture. Default Wavelet.
-	ColorFix ColorFix
+	// ColorFix takes the colours from the cleaned picture. Default Wavelet, of
+	// which so many levels (ColorFixLevels, 1 to 8; default the model's, 5 for
+	// SDXL) make what is coarser than about 2^levels pixels the cleaned
+	// picture's: with fewer more of it.
+	ColorFix       ColorFix
+	ColorFixLevels int
 
 	// TileSize and TileStride are the window of sampling and the distance of
 	// windows, in pixels of the latent. Defaults 128, or less where that does not
@@ -337,6 +341,7 @@ type defaults struct {
 	sChurn                float64
 	cfgStart, cfgEnd      float64
 	cfgSigmaMax           float64 // 0: no limit
+	colorFixLevels        int
 }
 
 // resolve fills in the defaults and checks everything that needs no weights.
@@ -429,6 +434,7 @@ func (o Options) resolve(d defaults) (settings, error) {
 	if err == nil && s.AdaptorInterval > 1 && s.AdaptorInterval%s.DeepInterval > 0 {
 		err = &OptionError{"AdaptorInterval", fmt.Sprintf("%d is no multiple of the deep interval, %d: the adaptor is computed in steps that compute the deep levels", s.AdaptorInterval, s.DeepInterval)}
 	}
+	integer("ColorFixLevels", &s.ColorFixLevels, d.colorFixLevels, 1, maxColorFixLevels)
 	if s.PositiveWords == "" {
 		s.PositiveWords = DefaultPositive
 	}
@@ -469,6 +475,8 @@ func (o Options) resolve(d defaults) (settings, error) {
 const (
 	maxSigma = 100
 	tiny     = 1e-6
+
+	maxColorFixLevels = 8
 )
 
 // cfg is the scale of classifier-free guidance.

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var sdxlDefaults = defaults{minSize: 1024, steps: 50, schedule: ScheduleEven, restoration: 4, faithful: 4, sChurn: 5, cfgStart: 4, cfgEnd: 7.5}
+var sdxlDefaults = defaults{minSize: 1024, steps: 50, schedule: ScheduleEven, restoration: 4, faithful: 4, sChurn: 5, cfgStart: 4, cfgEnd: 7.5, colorFixLevels: 5}
 
 func TestOptionsDefaults(t *testing.T) {
 	s, err := Options{}.resolve(sdxlDefaults)
@@ -27,7 +27,7 @@ func TestOptionsDefaults(t *testing.T) {
 
 // A model may want other defaults with Fidelity; what the caller sets stays.
 func TestFidelityTakesTheModelsOwn(t *testing.T) {
-	model := defaults{minSize: 256, steps: 12, schedule: ScheduleKarras, restoration: 1, faithful: 0.1, cfgStart: 4, cfgEnd: 4}
+	model := defaults{minSize: 256, steps: 12, schedule: ScheduleKarras, restoration: 1, faithful: 0.1, cfgStart: 4, cfgEnd: 4, colorFixLevels: 4}
 	tau := func(o Options) float64 {
 		s, err := o.resolve(model)
 		require.NoError(t, err)
@@ -79,6 +79,7 @@ func TestOptionsRefused(t *testing.T) {
 		"Sampler":         {Sampler: 9},
 		"Schedule":        {Schedule: 3},
 		"ColorFix":        {ColorFix: -1},
+		"ColorFixLevels":  {ColorFixLevels: 9},
 		"Precision":       {Precision: 7},
 		"TileSize":        {TileSize: 12},
 		"TileStride":      {TileSize: 64, TileStride: 20},

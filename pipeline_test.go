@@ -82,7 +82,7 @@ func TestGoldenPipeline(t *testing.T) {
 			require.NoError(t, m.decode(t.Context(), n, latents[0], z.workH, z.workW, decoded, nil))
 			equal("decoded", decoded)
 			fixed := append([]float32(nil), decoded...)
-			waveletFix(fixed, cleaned, z.workH, z.workW)
+			waveletFix(fixed, cleaned, z.workH, z.workW, set.ColorFixLevels)
 			equal("wavelet", fixed)
 			adainFix(decoded, cleaned, z.workH, z.workW)
 			equal("adain", decoded)

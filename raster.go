@@ -70,8 +70,8 @@ func (r *raster) bands(f func(from, to int) error) error {
 }
 
 // picture turns the raster into a picture of 8 or 16 bits, with the colours of
-// style, which is of the same size, by the given fix.
-func (r *raster) picture(fix ColorFix, style *raster, deep bool) (image.Image, error) {
+// style, which is of the same size, by the given fix; levels are the wavelet's.
+func (r *raster) picture(fix ColorFix, levels int, style *raster, deep bool) (image.Image, error) {
 	bounds := image.Rect(0, 0, r.w, r.h)
 	img := image.Image(image.NewNRGBA(bounds))
 	if deep {
@@ -94,7 +94,7 @@ func (r *raster) picture(fix ColorFix, style *raster, deep bool) (image.Image, e
 	err := r.bands(func(from, to int) error {
 		first, last := from, to // with what the fix reaches for
 		if fix == Wavelet {
-			first, last = max(0, from-waveletReach), min(r.h, to+waveletReach)
+			first, last = max(0, from-waveletReach(levels)), min(r.h, to+waveletReach(levels))
 		}
 		x, err := r.rows(first, last)
 		if err != nil {
@@ -106,7 +106,7 @@ func (r *raster) picture(fix ColorFix, style *raster, deep bool) (image.Image, e
 			if err != nil {
 				return err
 			}
-			waveletFix(x, s, last-first, r.w)
+			waveletFix(x, s, last-first, r.w, levels)
 		case AdaIN:
 			for c := range adapt {
 				adapt[c].apply(x[c*(last-first)*r.w:][:(last-first)*r.w], last-first, r.w)

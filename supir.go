@@ -134,7 +134,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 		if cleaned, err = m.decode(ctx, lq, z, track); err != nil {
 			return nil, err
 		}
-		if result.Cleaned, err = cleaned.picture(ColorFixNone, nil, deep); err != nil {
+		if result.Cleaned, err = cleaned.picture(ColorFixNone, 0, nil, deep); err != nil {
 			return nil, err
 		}
 	}
@@ -199,7 +199,7 @@ func (m *Model) Restore(ctx context.Context, img image.Image, opts Options) (res
 		if err != nil {
 			return nil, err
 		}
-		restored, err := out.picture(set.ColorFix, cleaned, deep)
+		restored, err := out.picture(set.ColorFix, set.ColorFixLevels, cleaned, deep)
 		out.Close()
 		if err != nil {
 			return nil, err

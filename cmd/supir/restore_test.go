@@ -117,7 +117,7 @@ func TestOptionFlags(t *testing.T) {
 func TestEveryOptionHasAFlag(t *testing.T) {
 	for _, option := range []string{"Upscale", "MinSize", "Sampler", "Steps", "Schedule", "Seed", "Samples", "CFGStart", "CFGEnd",
 		"ControlStart", "ControlEnd", "Restoration", "SChurn", "SNoise", "Eta", "Prompt", "TileCaptions",
-		"PositiveWords", "NegativeWords", "ColorFix", "TileSize", "TileStride", "Precision", "Device", "Threads", "Memory"} {
+		"PositiveWords", "NegativeWords", "ColorFix", "ColorFixLevels", "TileSize", "TileStride", "Precision", "Device", "Threads", "Memory"} {
 		if flag := flagOf(option); !strings.HasPrefix(flag, "--") {
 			t.Errorf("no flag for option %s", option)
 		}
