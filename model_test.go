@@ -74,7 +74,7 @@ func TestMetadataOfSampling(t *testing.T) {
 	}
 	m, err := of("supir.schedule", "karras")
 	require.NoError(t, err)
-	require.Equal(t, defaults{minSize: 1024, steps: 50, schedule: ScheduleKarras, restoration: 4, faithful: 4, sChurn: 5, cfgStart: 4, cfgEnd: 7.5}, m.networks.defaults)
+	require.Equal(t, defaults{minSize: 1024, steps: 50, schedule: ScheduleKarras, restoration: 4, faithful: 4, sChurn: 5, cfgStart: 4, cfgEnd: 7.5, colorFixLevels: 5}, m.networks.defaults)
 	require.NoError(t, m.Close())
 	m, err = of("supir.fidelity.restoration", "0.5")
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ func TestOptionsDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Options{Upscale: 1, MinSize: 1024, Steps: 50, Schedule: ScheduleEven, Seed: 1234, Samples: 1, CFGStart: 4, CFGEnd: 7.5,
 		ControlStart: 1, ControlEnd: 1, Restoration: 4, SChurn: 5, SNoise: 1.01, Eta: 1, GateStep: 1000, DeepInterval: 1, AdaptorInterval: 1,
-		PositiveWords: DefaultPositive, NegativeWords: DefaultNegative, TileSize: 128, TileStride: 64}, s.Options)
+		PositiveWords: DefaultPositive, NegativeWords: DefaultNegative, ColorFixLevels: 5, TileSize: 128, TileStride: 64}, s.Options)
 	require.True(t, s.guided)
 
 	s, err = Options{Sampler: DPMPP2M}.resolve(sdxlDefaults)
