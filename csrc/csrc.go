@@ -59,6 +59,9 @@ func FastBF16() bool { return C.supir_features()&(C.SUPIR_AVX512_BF16|C.SUPIR_AM
 // "portable".
 func ISA() string { return C.GoString(C.supir_kernel_isa()) }
 
+// OnTiles tells whether products of a type run on AMX, by oneDNN's small kernels.
+func OnTiles(t Type) bool { return bool(C.supir_on_tiles(C.enum_supir_type(t))) }
+
 // Features names what the processor and the system offer that the kernels know of.
 func Features() []string {
 	var list []string

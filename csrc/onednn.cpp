@@ -95,3 +95,5 @@ void supir::end_tiles() {}
 bool supir::run_tiles(const void *, const char *, const char *, void *, void *) { return false; }
 extern "C" bool supir_use_onednn(int choice) { return choice <= 0; }
 #endif
+
+extern "C" bool supir_on_tiles(enum supir_type type) { return supir::use_tiles(type); }

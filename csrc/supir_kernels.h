@@ -95,6 +95,9 @@ enum { SUPIR_ROTATE = 1 }; // flags
 // int8; else F32.
 enum supir_type supir_best_type(void);
 
+// Whether products of a type run on oneDNN's small kernels, see supir_use_onednn.
+bool supir_on_tiles(enum supir_type type);
+
 // The bytes of a row of so many channels, a multiple of 4.
 int64_t supir_row_bytes(enum supir_type type, int64_t channels);
 

@@ -188,13 +188,16 @@ func lower(d ggml.Device) lowering {
 	return &p
 }
 
-// Kernels names the instruction set that the engine's own kernels use; "" says
+// Kernels names the instruction sets that the engine's own kernels use; "" says
 // that it computes with ggml's operators.
 func (e *Engine) Kernels() string {
-	if _, ok := e.low.(*native); ok {
-		return csrc.ISA()
+	switch _, ok := e.low.(*native); {
+	case !ok:
+		return ""
+	case csrc.OnTiles(csrc.Int8):
+		return csrc.ISA() + ", AMX"
 	}
-	return ""
+	return csrc.ISA()
 }
 
 // Fastest is the precision whose products this processor computes fastest.
