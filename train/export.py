@@ -15,10 +15,10 @@ from .models.unet import size_vector
 
 NAME = "supir-small"
 # What suits this model where SDXL's defaults don't: few steps, most of them small ones, for its latent has detail in
-# little amplitudes that a long last step would smooth away; closer to the picture, of whose detail it knows less; and
-# guided by the prompts only where noise is little, for at much noise guidance makes waves on smooth walls.
-SAMPLING = {"steps": 16, "schedule": "karras", "restoration": 1, "fidelity.restoration": 0.05, "s_churn": 8, "cfg_end": 4,
-            "cfg_sigma_max": 3}
+# little amplitudes that a long last step would smooth away; closer to the picture, of whose detail it knows less; and of
+# what the sampler makes only details of a few pixels are taken, for at coarser scales the cleaned picture is nearer the truth.
+SAMPLING = {"steps": 16, "schedule": "karras", "restoration": 1, "fidelity.restoration": 0.05, "s_churn": 8, "cfg_end": 6,
+            "color_fix_levels": 2}
 
 
 def half(module, prefix, keep=lambda name: True):

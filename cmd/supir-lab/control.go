@@ -63,11 +63,11 @@ type setting struct {
 	options supir.Options
 }
 
-// controlSettings are preset quality, and the same without restoration guidance.
+// controlSettings are preset quality, its colours fixed coarsely, and the same without restoration guidance.
 func controlSettings() []setting {
-	free := supir.Quality
-	free.Restoration = -1
-	return []setting{{"quality", supir.Quality}, {"unguided", free}}
+	unguided := free()
+	unguided.Restoration = -1
+	return []setting{{"quality", free()}, {"unguided", unguided}}
 }
 
 // controlled is what became of one case.

@@ -22,6 +22,14 @@ func allRecipes() []string {
 	return names
 }
 
+// free is preset quality with what is coarser than 32 pixels alone fixed by the cleaned picture, as the paper's model does
+// it: what the sampler makes of a picture is seen at more scales.
+func free() supir.Options {
+	o := supir.Quality
+	o.ColorFixLevels = 5
+	return o
+}
+
 // table1 compares restorations under five degradations.
 func table1() experiment {
 	const bicubicName, stage1Name, fidelityName, qualityName = "bicubic", "stage 1", "fidelity", "quality"
@@ -144,9 +152,9 @@ as blurry, 6 as full of texture that is not there.`,
 		methods: func(*lab) []method {
 			var out []method
 			for _, tau := range taus {
-				o := supir.Quality
+				o := free()
 				o.Restoration = tau
-				out = append(out, restoring(name(tau), "quality-tau-"+name(tau), mainModel, o))
+				out = append(out, restoring(name(tau), "free-tau-"+name(tau), mainModel, o))
 			}
 			return out
 		},
@@ -220,14 +228,14 @@ from. In the paper both alone raise quality, together they are best, and without
 not help. PSNR falls as quality rises. Preset quality; no guidance where there is no negative prompt.`,
 		recipes: func() []string { return []string{f.recipe} },
 		methods: func(*lab) []method {
-			bare := supir.Quality
+			bare := free()
 			bare.PositiveWords = "-"
 			return []method{
-				restoring(none, "quality-none", mainModel, unguided(bare)),
-				restoring(positive, "quality-positive", mainModel, unguided(supir.Quality)),
-				restoring(negative, "quality-negative", mainModel, bare),
-				restoring(both, "quality", mainModel, supir.Quality),
-				restoring(without, "quality-without-negatives", noNegatives, supir.Quality),
+				restoring(none, "free-none", mainModel, unguided(bare)),
+				restoring(positive, "free-positive", mainModel, unguided(free())),
+				restoring(negative, "free-negative", mainModel, bare),
+				restoring(both, "free", mainModel, free()),
+				restoring(without, "free-without-negatives", noNegatives, free()),
 			}
 		},
 		paper: paperTable2b,
@@ -267,9 +275,9 @@ scale grows on both models, the same at every step; artefacts show as likeness l
 			var out []method
 			for _, v := range []variant{mainModel, noNegatives} {
 				for _, scale := range scales {
-					o := supir.Quality
+					o := free()
 					o.CFGStart, o.CFGEnd, o.CFGSigmaMax = scale, scale, noLimit
-					file := fmt.Sprintf("quality-cfg-%v", scale)
+					file := fmt.Sprintf("free-cfg-%v", scale)
 					if v == noNegatives {
 						file += "-without-negatives"
 					}
@@ -302,8 +310,8 @@ at about the same quality: what the zero convolution adds is detail that is not 
 		recipes: func() []string { return []string{f.recipe} },
 		methods: func(*lab) []method {
 			return []method{
-				restoring(zero, "quality-zero-convolution", zeroConvolution, supir.Quality),
-				restoring(sft, "quality", mainModel, supir.Quality),
+				restoring(zero, "free-zero-convolution", zeroConvolution, free()),
+				restoring(sft, "free", mainModel, free()),
 			}
 		},
 		paper: paperTable2c,

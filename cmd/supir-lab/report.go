@@ -40,6 +40,8 @@ Made by supir-lab with this library. "The paper" is Yu et al., "Scaling Up to Ex
 of its own model and photographs, and are here to compare directions with, not sizes. All metrics are of whole 8-bit
 pictures: PSNR, SSIM, MS-SSIM and HaarPSI are better when higher, GMSD when lower; Sharpness is the energy of gradients
 over the true picture's, best at 1; Shift is how far colours are off in blocks of 16 pixels, in levels of 255.
+Table 1 has the presets as they are. Where one thing is compared, colours are fixed as coarsely as the paper does it
+(`Options.ColorFixLevels` 5), so that the sampler's work is seen at all finer scales.
 
 `)
 	for _, e := range experiments(l.flags) {
