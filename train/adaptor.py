@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import adversary, common, latents, muon, prior, prompts, schedule, tokenizer, vae as vae_stage, weights
+from . import adversary, common, latents, muon, prior, prompts, schedule, tokenizer, weights
 from .models.adaptor import KINDS, Adaptor, Connectors, Recorder
 
 
@@ -36,8 +36,6 @@ def main(argv=None):
     ap.add_argument("--init", type=Path, help="what to go on from: a folder of exported weights, or NAME.pt, a checkpoint in RUN")
     ap.add_argument("--critic", type=float, default=0.0, help="weight of a critic that wants latents as sharp as true ones, "
                     "from half of the budget on, or at once with --init")
-    ap.add_argument("--sharp", type=float, default=0.0, help="with a critic: weight of how strong details are in pixels")
-    ap.add_argument("--vae", default="vae_final.pt", help="the autoencoder's checkpoint in RUN, for --sharp")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
     ap.add_argument("--connector", choices=KINDS, default=KINDS[0], help="zeroconv: as in ControlNet (Tab. 2c)")
     a = ap.parse_args(argv)
@@ -57,17 +55,13 @@ def main(argv=None):
     elif a.init:
         common.start_from(a.init, {"model.control_model.": adaptor, "model.diffusion_model.project_modules.": connectors})
     stage = common.Stage(a, modules, optimizer=muon.of(modules))
-    if a.sharp and not a.critic:
-        raise SystemExit("--sharp needs --critic: without, what is strong need not look like anything")
-    vae = vae_stage.load(a.run / a.vae).to(a.device) if a.sharp else None
     stage.extra.setdefault("hidden", a.hidden)
     stage.extra.setdefault("connector", a.connector)
     held = 16
 
     def sample(size, count):
-        """What adversary.Objective wants: noised latents, low-quality ones, indices, noise, texts, the truth, which are good,
-        and with --sharp the true pictures."""
-        rng, zs, ls, ps, us = stage.rng, [], [], [], []
+        """What adversary.Objective wants: noised latents, low-quality ones, indices, noise, texts, the truth, which are good."""
+        rng, zs, ls, ps = stage.rng, [], [], []
         goods = torch.from_numpy(rng.random(count) >= share)
         for good in goods.tolist():
             captions, pool = sources[rng.integers(len(sources))]
@@ -77,14 +71,12 @@ def main(argv=None):
             zs.append(z)
             ls.append(np.asarray(lq[i][:, y:y + size, x:x + size], np.float32))
             ps.append(prompts.prompt(rng, captions[i], good))
-            us.append(pool["pictures"][i, 4 * y:4 * (y + size), 4 * x:4 * (x + size)])
         z, l = (torch.from_numpy(np.stack(v)).to(a.device).contiguous(memory_format=torch.channels_last) for v in (zs, ls))
         t = (1000 * torch.rand(count) ** a.low).long()
         eps = torch.randn_like(z)
         with torch.no_grad():
             context = text(*text.tokens(tok, ps, a.device))
-        pictures = common.to_tensor(np.stack(us)).to(a.device) if a.sharp else None
-        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context, z, goods.to(a.device), pictures
+        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context, z, goods.to(a.device)
 
     if stage.iter == 0 and a.connector == "zerosft" and not a.init:
         record = Recorder(connectors)
@@ -98,8 +90,7 @@ def main(argv=None):
     def predict(x, l, t, c):
         return unet(x, t, *c, connectors.bind(adaptor(x, l, t, *c)))
 
-    objective = adversary.Objective(predict, common.Balance(stage.extra), a.critic, unet.config["z"], stage.extra, a.device,
-                                    a.sharp, vae and vae.decode)
+    objective = adversary.Objective(predict, common.Balance(stage.extra), a.critic, unet.config["z"], stage.extra, a.device)
 
     def step():
         p = stage.progress()

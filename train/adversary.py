@@ -6,10 +6,6 @@ is not the truth noised, but what a sampler has come to, noised; there the criti
 denoised one, each beside the low-quality latent they belong to, and says place by place which looks truer (the
 relativistic pairing of Jolicoeur-Martineau 2018). Its slope is held down at both (R1 and R2 of Huang et al. 2024, "The GAN
 is dead", by finite differences). It is thrown away afterwards.
-
-The small decoder loses a third of what differences between neighbouring pixels there are, so that latents as sharp as true
-ones still decode to something softer than the picture. `strength` compares that in pixels, place by place: not where an
-edge lies, but how strong what is there is.
 """
 import torch
 import torch.distributed as dist
@@ -22,7 +18,6 @@ OFF = 0.5  # weight of the squared distance from the truth, where the critic jud
 HIGHEST = 800  # index up to which it does
 SLOPE = 0.5  # weight of the squared slope
 STEP = 0.1  # of the differences it is measured by
-FAINT = 1 / 255  # strengths below count as none
 
 
 def critic(z, width=64):
@@ -73,24 +68,14 @@ def detail(z):
     return float(sum(z.float().diff(dim=d).pow(2).mean() for d in (2, 3)))
 
 
-def strength(picture, window=16):
-    """(N, 3, H, W) in [-1, 1] -> (N, 1, H / window, W / window): root mean square of brightness's differences between
-    neighbours, as a share of the whole range."""
-    y = (picture.float() * picture.new_tensor([0.299, 0.587, 0.114], dtype=torch.float32).view(1, 3, 1, 1)).sum(1, keepdim=True) / 2
-    y = F.pad(y, (0, 1, 0, 1), mode="replicate")
-    square = y.diff(dim=3)[:, :, :-1].pow(2) + y.diff(dim=2)[..., :-1].pow(2)
-    return (F.avg_pool2d(square, window) + FAINT ** 2).sqrt()
-
-
 class Objective:
     """predict(x, lq, t, context) -> eps is what learns; balance(each, t) averages squared errors of eps over a batch;
-    critic: weight of the adversary, 0 for none; sharp: weight of what decode(z) -> pictures lacks in strength."""
+    critic: weight of the adversary, 0 for none."""
 
-    def __init__(self, predict, balance, critic=0.0, z=0, extra=None, device="cpu", sharp=0.0, decode=None):
+    def __init__(self, predict, balance, critic=0.0, z=0, extra=None, device="cpu"):
         if critic and dist.is_initialized():
             raise SystemExit("--critic wants one process, not torchrun's several")
         self.predict, self.balance, self.critic = predict, balance, critic
-        self.sharp, self.decode = sharp, decode
         self.adversary = Adversary(z, extra, device) if critic else None
 
     def denoise(self, x, lq, t, context):
@@ -104,9 +89,9 @@ class Objective:
         z = self.denoise(schedule.noised(z, torch.randn_like(z), between), lq, between, context)
         return schedule.noised(z, torch.randn_like(z), t)
 
-    def __call__(self, x, lq, t, eps, context, z, good, pictures=None, judged=True):
-        """x: z noised by eps at indices t. good (N,): not a spoiled picture, which is soft by right. pictures: that z were
-        encoded from, where strengths are compared. judged: by the critic, if there is one. -> loss, numbers"""
+    def __call__(self, x, lq, t, eps, context, z, good, judged=True):
+        """x: z noised by eps at indices t. good (N,): not a spoiled picture, which is soft by right. judged: by the critic,
+        if there is one. -> loss, numbers"""
         n = min(len(x) // 2, int(good.sum())) if self.adversary and judged else 0
         if n:
             order = torch.argsort(~good, stable=True)
@@ -125,9 +110,4 @@ class Objective:
             loss = loss + (near * (self.critic * doubt + OFF * off)).mean()
             numbers |= {"doubt": doubt.detach().mean(), "off": off.detach().mean(),
                         "detail": detail(false.detach()) / detail(true)}
-            if self.sharp:
-                has, wanted = strength(self.decode(false)), strength(pictures[order][:n])
-                lacks = (has - wanted).pow(2).mean((1, 2, 3)) / wanted.pow(2).mean()
-                loss = loss + self.sharp * (near ** 2 * lacks).mean()
-                numbers |= {"strength": has.detach().pow(2).mean() / wanted.pow(2).mean(), "lacks": lacks.detach().mean()}
         return loss, numbers

@@ -47,14 +47,12 @@ def build(run, kind, seed=0, batch=8, limit=None, bf16=True, folder="scenes", va
 
 
 def sources(run, kinds):
-    """What there is of the scenes and of the close views: a list of (captions, {kind: latents, "pictures": what they are
-    latents of}) as long as both."""
+    """What there is of the scenes and of the close views: a list of (captions, {kind: latents}) as long as both."""
     out = []
     for folder in ("scenes", "close"):
         name = "" if folder == "scenes" else folder + "_"
         if (Path(run) / "latents" / f"{name}{kinds[0]}.npy").exists():
-            pictures, captions = scenes.load(Path(run) / folder)
-            out.append((captions, {k: load(run, name + k) for k in kinds} | {"pictures": pictures}))
+            out.append((scenes.load(Path(run) / folder)[1], {k: load(run, name + k) for k in kinds}))
     return out
 
 
