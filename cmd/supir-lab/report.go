@@ -41,7 +41,7 @@ of its own model and photographs, and are here to compare directions with, not s
 pictures: PSNR, SSIM, MS-SSIM and HaarPSI are better when higher, GMSD when lower; Sharpness is the energy of gradients
 over the true picture's, best at 1; Shift is how far colours are off in blocks of 16 pixels, in levels of 255.
 Table 1 has the presets as they are. Where one thing is compared, colours are fixed as coarsely as the paper does it
-(`Options.ColorFixLevels` 5), so that the sampler's work is seen at all finer scales.
+(Options.ColorFixLevels 5), so that the sampler's work is seen at all finer scales.
 
 `)
 	for _, e := range experiments(l.flags) {
