@@ -25,9 +25,11 @@ class Face:
         a = rng.normal(0, 0.18)
         self.turn = rng.normal(0, 0.3)  # the head's to a side, by which the face's middle moves
         self.u, self.v = np.cos(a) * x + np.sin(a) * y, -np.sin(a) * x + np.cos(a) * y
-        light = rng.uniform(-1, 1, 2)
-        self.light = np.array([light[0], -abs(light[1]), rng.uniform(0.4, 1.2)])
+        self.light = np.array([rng.uniform(-1, 1), -rng.uniform(0, 1), rng.uniform(0.4, 1.2)])  # from above
         self.light /= np.linalg.norm(self.light)
+        self.eyes = int(rng.integers(2 ** 31))  # seed of both, which are alike
+        self.glasses = float(rng.uniform(0.012, 0.035)) if rng.random() < 0.18 else 0.0  # half the rim's width; 0: none
+        self.rim = hsv(rng.random(), rng.uniform(0, 0.5), rng.uniform(0, 0.5))
         self.colour = np.zeros((side, side, 3), np.float32)
         self.cover = np.zeros((side, side, 1), np.float32)
 
@@ -95,8 +97,8 @@ class Face:
         self.shade(head * self.glow(m * 0.6, 0.75, 1.3, 0.25), np.array([1.03, 0.95, 0.93]))
         for side in (-1, 1):
             self.shade(self.glow(side * 0.55 + m, 0.5, 0.28, 0.22), np.array([1.06, 0.93, 0.92]))  # cheeks
-            self.eye(side * rng.normal(0.41, 0.02) * (1 - 0.15 * side * self.turn) + m, side, skin, hair)
-        self.nose(m, skin)
+            self.eye(side * rng.normal(0.41, 0.02) * (1 - 0.15 * side * self.turn) + m, side, hair)
+        self.nose(m)
         self.mouth(m * 0.9, skin)
         for _ in range(int(rng.integers(0, 4))):  # creases
             u0, v0, s = rng.uniform(-0.7, 0.3), rng.uniform(-0.75, 0.9), rng.uniform(0.2, 0.6)
@@ -119,11 +121,9 @@ class Face:
             self.shade(self.line(np.linspace(-1.15, 1.15, 9), -0.55 + 0.1 * np.linspace(-1.15, 1.15, 9) ** 2, 0.1), 0.4)
         return np.clip(self.colour, 0, 1), self.cover
 
-    def eye(self, u, side, skin, hair):
-        rng = np.random.default_rng(int(self.rng.integers(2 ** 31)) if side < 0 else self.eyes)  # both eyes alike
-        if side < 0:
-            self.eyes = int(self.rng.integers(2 ** 31))
-            rng = np.random.default_rng(self.eyes)
+    def eye(self, u, side, hair):
+        """One at u, on a side (-1, 1), with its lids, its brow, and what glasses there are."""
+        rng = np.random.default_rng(self.eyes)
         ru, rv = rng.uniform(0.16, 0.21), rng.uniform(0.05, 0.11)
         self.shade(self.glow(u, -0.05, 0.3, 0.2), rng.uniform(0.6, 0.9))
         almond = self.mask(np.hypot(self.u - u, np.abs(self.v) + (ru * ru - rv * rv) / (2 * rv)) - (ru * ru + rv * rv) / (2 * rv))
@@ -146,19 +146,11 @@ class Face:
         self.put(self.line(us, -0.27 - lift * (1 - ((us - u + side * 0.08) / 0.3) ** 2), rng.uniform(0.05, 0.12), 0.06), hair * 0.7,
                  rng.uniform(0.5, 1))
         if self.glasses:
-            d = np.abs(np.hypot((self.u - u) / 1.15, self.v - 0.03) - 0.29) - self.glasses
-            self.put(self.mask(d), self.rim)
-            self.put(self.mask(np.maximum(np.abs(self.v + 0.05) - self.glasses, np.abs(np.abs(self.u - u + side * 0.45) - 0.06) - 0.06)), self.rim)
+            ring = np.abs(np.hypot((self.u - u) / 1.15, self.v - 0.03) - 0.29) - self.glasses
+            bridge = np.maximum(np.abs(self.v + 0.05) - self.glasses, np.abs(self.u - u + side * 0.41) - 0.08)
+            self.put(self.mask(np.minimum(ring, bridge)), self.rim)
 
-    @property
-    def glasses(self):
-        """Half the rim's width; 0 for none."""
-        if not hasattr(self, "worn"):
-            self.worn = float(self.rng.uniform(0.012, 0.035)) if self.rng.random() < 0.18 else 0.0
-            self.rim = hsv(self.rng.random(), self.rng.uniform(0, 0.5), self.rng.uniform(0, 0.5))
-        return self.worn
-
-    def nose(self, u, skin):
+    def nose(self, u):
         rng = self.rng
         tip = u + 0.12 * self.turn
         width = rng.uniform(0.16, 0.24)
@@ -168,9 +160,9 @@ class Face:
         self.shade(self.glow(tip, 0.56, width * 1.3, 0.06), rng.uniform(0.6, 0.85))
         for side in (-1, 1):
             self.shade(self.oval(tip + side * width * 0.5, 0.52, 0.055, 0.03, 2, 0.03), rng.uniform(0.25, 0.6))
-            us = np.linspace(0, 0.18, 6)
-            if rng.random() < 0.6:
-                self.shade(self.line(*(lambda k: (k, 0.5 + (np.abs(k - tip) - width) * 1.6))(np.sort(tip + side * (width + us))), 0.04, 0.1), 0.82)
+            if rng.random() < 0.6:  # the fold from the nose to the mouth's corner
+                us = np.sort(tip + side * (width + np.linspace(0, 0.18, 6)))
+                self.shade(self.line(us, 0.5 + (np.abs(us - tip) - width) * 1.6, 0.04, 0.1), 0.82)
 
     def mouth(self, u, skin):
         rng = self.rng
