@@ -135,7 +135,7 @@ type Options struct {
 	PositiveWords, NegativeWords string
 
 	// ColorFix takes the colours from the cleaned picture. Default Wavelet, of
-	// which so many levels (ColorFixLevels, 1 to 8; default the model's, 5 for
+	// which so many levels (ColorFixLevels, 1 to 6; default the model's, 5 for
 	// SDXL) make what is coarser than about 2^levels pixels the cleaned
 	// picture's: with fewer more of it.
 	ColorFix       ColorFix
@@ -476,7 +476,7 @@ const (
 	maxSigma = 100
 	tiny     = 1e-6
 
-	maxColorFixLevels = 8
+	maxColorFixLevels = 6
 )
 
 // cfg is the scale of classifier-free guidance.

@@ -79,7 +79,7 @@ func TestOptionsRefused(t *testing.T) {
 		"Sampler":         {Sampler: 9},
 		"Schedule":        {Schedule: 3},
 		"ColorFix":        {ColorFix: -1},
-		"ColorFixLevels":  {ColorFixLevels: 9},
+		"ColorFixLevels":  {ColorFixLevels: 7},
 		"Precision":       {Precision: 7},
 		"TileSize":        {TileSize: 12},
 		"TileStride":      {TileSize: 64, TileStride: 20},

@@ -181,7 +181,7 @@ func (f *optionFlags) add(cmd *cobra.Command, only ...string) {
 			}},
 		choice("color-fix", "ColorFix", "how the picture's colours are kept (wavelet)",
 			func(o *supir.Options) *supir.ColorFix { return &o.ColorFix }, supir.Wavelet, supir.AdaIN, supir.ColorFixNone),
-		integer("color-fix-levels", "ColorFixLevels", zeroForbidden, 8, 1, "of the wavelet: details coarser than about 2^N pixels are the cleaned picture's (the model's: 5 for SDXL)",
+		integer("color-fix-levels", "ColorFixLevels", zeroForbidden, 6, 1, "of the wavelet: details coarser than about 2^N pixels are the cleaned picture's (the model's: 5 for SDXL)",
 			func(o *supir.Options) *int { return &o.ColorFixLevels }),
 		{name: "seed", option: "Seed", kind: "N", usage: "fixes all randomness (1234)", parse: func(text string) (func(*supir.Options), error) {
 			v, err := strconv.ParseUint(text, 10, 64)
