@@ -135,9 +135,8 @@ type Options struct {
 	PositiveWords, NegativeWords string
 
 	// ColorFix takes the colours from the cleaned picture. Default Wavelet, of
-	// which so many levels (ColorFixLevels, 1 to 6; default the model's, 5 for
-	// SDXL) make what is coarser than about 2^levels pixels the cleaned
-	// picture's: with fewer more of it.
+	// which ColorFixLevels makes what is coarser than about 2^levels pixels the
+	// cleaned picture's; 1 to 6, default the model's (5 for SDXL).
 	ColorFix       ColorFix
 	ColorFixLevels int
 
@@ -471,12 +470,13 @@ func (o Options) resolve(d defaults) (settings, error) {
 	return s, err
 }
 
+// maxColorFixLevels bounds what the wavelet fix reads beyond a band of rows.
+const maxColorFixLevels = 6
+
 // maxSigma bounds options that are noise levels, tiny those that must not be zero.
 const (
 	maxSigma = 100
 	tiny     = 1e-6
-
-	maxColorFixLevels = 6
 )
 
 // cfg is the scale of classifier-free guidance.

@@ -37,9 +37,12 @@ class Face:
         """1 where distance (units) is below 0; the edge is a pixel wide, or soft."""
         return np.clip(0.5 - distance / max(1 / self.unit, soft), 0, 1)[..., None]
 
+    def radius(self, cu, cv, ru, rv, power):
+        """1 on an oval of radii ru and rv, which is the squarer the greater the power; less within."""
+        return ((np.abs(self.u - cu) / ru) ** power + (np.abs(self.v - cv) / rv) ** power) ** (1 / power)
+
     def oval(self, cu, cv, ru, rv, power=2.0, soft=0.0):
-        d = ((np.abs(self.u - cu) / ru) ** power + (np.abs(self.v - cv) / rv) ** power) ** (1 / power)
-        return self.mask((d - 1) * min(ru, rv), soft)
+        return self.mask((self.radius(cu, cv, ru, rv, power) - 1) * min(ru, rv), soft)
 
     def line(self, us, vs, width, soft=0.0):
         """A stroke through the points of a curve v(u), width units wide at its middle."""
@@ -76,7 +79,7 @@ class Face:
         dark = rng.random()
         skin = hsv(rng.normal(0.065, 0.015), rng.uniform(0.25, 0.5) + 0.15 * dark, 0.98 - 0.7 * dark ** 1.3)
         hair = hsv(rng.normal(0.08, 0.03), rng.uniform(0, 0.6), rng.choice([0.08, 0.2, 0.35, 0.6, 0.8]) * rng.uniform(0.7, 1.2))
-        w, h = 1.0, rng.uniform(1.25, 1.45)
+        h = rng.uniform(1.25, 1.45)
         m = self.turn * 0.5  # where the face's middle is
         self.put(self.mask(np.maximum(1.75 + 0.25 * self.u ** 2 - self.v, np.abs(self.u) - rng.uniform(2.2, 3.1)), 0.03),
                  cloth * self.lit(0, 3, 4, 2.5))
@@ -91,8 +94,7 @@ class Face:
         face = skin * self.lit(0, 0.1, 1.25, 1.6) * (1 + 0.05 * spots + rng.uniform(0, 0.04) * grain)
         jaw = rng.uniform(0.0, 0.35)  # how narrow the chin is
         narrow = 1 - jaw * np.clip(self.v / h, 0, 1) ** 1.5
-        d = ((np.abs(self.u) / (w * narrow)) ** 2.3 + (np.abs(self.v - 0.1) / h) ** 2.3) ** (1 / 2.3)
-        head = self.mask(d - 1)
+        head = self.mask(self.radius(0, 0.1, narrow, h, 2.3) - 1)
         self.put(head, face)
         self.shade(head * self.glow(m * 0.6, 0.75, 1.3, 0.25), np.array([1.03, 0.95, 0.93]))
         for side in (-1, 1):
@@ -111,7 +113,7 @@ class Face:
         edge = line + rng.uniform(-0.1, 0.5) * np.abs(self.u - rng.uniform(-0.4, 0.4)) ** 1.5 + 0.05 * spots[..., 0]
         style = rng.random()
         if style < 0.85:
-            d = ((np.abs(self.u) / rng.uniform(1.08, 1.2)) ** 2.2 + (np.abs(self.v - 0.05) / (h + rng.uniform(0.1, 0.3))) ** 2.2) ** (1 / 2.2)
+            d = self.radius(0, 0.05, rng.uniform(1.08, 1.2), h + rng.uniform(0.1, 0.3), 2.2)
             sides = self.v - rng.uniform(-0.1, 0.5) if not long else self.v - 1
             over = np.maximum(d - 1, np.maximum(np.minimum(self.v - edge, 0.86 - np.abs(self.u)), sides))
             self.put(self.mask(over, 0.04), self.hairs(hair))

@@ -161,7 +161,7 @@ class Painter:
 
     def texture(self, rng, h, w, name=None):
         """Name and a (h, w) piece at a random zoom, flip and place; of the name given, or any."""
-        bank = [b for b in self.bank if name in (None, b[0])]
+        bank = [b for b in self.bank if b[0] == name] if name else self.bank
         name, t = bank[rng.integers(len(bank))]
         if rng.random() < 0.5:
             t = t.T

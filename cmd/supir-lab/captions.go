@@ -116,7 +116,7 @@ func (d *described) run(ctx context.Context, l *lab, i int) error {
 	texts := []string{l.caption(it), said[view{true, true}], "", l.caption(other)}
 	var row []metrics.Scores
 	for j, text := range texts {
-		o := supir.Quality
+		o := free()
 		o.Prompt, o.Captioner, o.Upscale = text, supir.FixedCaption(""), float64(recipe.Scale)
 		img, err := l.restored(ctx, mainModel, o, low, it.name+"/"+recipe.Name, "caption-"+strings.Fields(captionKinds[j])[0])
 		if d.over = errors.Is(err, errBudget); d.over {
