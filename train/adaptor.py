@@ -54,7 +54,7 @@ def main(argv=None):
             weights.load(module, start.get(name, {}), a.run / a.init)
     elif a.init:
         common.start_from(a.init, {"model.control_model.": adaptor, "model.diffusion_model.project_modules.": connectors})
-    stage = common.Stage(a, modules, optimizer=muon.of(modules))
+    stage = common.Stage(a, modules, optimizer=muon.of(modules, a.bf16))
     stage.extra.setdefault("hidden", a.hidden)
     stage.extra.setdefault("connector", a.connector)
     held = 16

@@ -9,10 +9,11 @@ import torch
 ENDS = ("input_blocks.0.", "out.2.", "conv_in.", "conv_out.", "input_hint_block.", "time_embed.", "label_emb.", "embd", "embedding")
 
 
-def of(modules):
-    """The optimizer for common.Stage that moves the inner matrices of modules (name -> module) by Muon."""
+def of(modules, bf16=False):
+    """The optimizer for common.Stage that moves the inner matrices of modules (name -> module) by Muon, whose products
+    may be taken in bfloat16."""
     return functools.partial(Muon, [p for m in modules.values() for name, p in m.named_parameters()
-                                    if p.ndim >= 2 and p.requires_grad and not any(end in name for end in ENDS)])
+                                    if p.ndim >= 2 and p.requires_grad and not any(end in name for end in ENDS)], bf16=bf16)
 
 
 def orthogonal(g, steps=5):
@@ -29,8 +30,9 @@ def orthogonal(g, steps=5):
 class Directions(torch.optim.Optimizer):
     """Muon itself: momentum made orthogonal. A convolution (out, in, k, k) is the matrix (out, in k k)."""
 
-    def __init__(self, params, lr, weight_decay=0.0, momentum=0.95):
+    def __init__(self, params, lr, weight_decay=0.0, momentum=0.95, bf16=False):
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum))
+        self.dtype = torch.bfloat16 if bf16 else torch.float32
 
     @torch.no_grad()
     def step(self):
@@ -44,7 +46,7 @@ class Directions(torch.optim.Optimizer):
                 m.lerp_(g, 1 - group["momentum"])
                 alike.setdefault(g.shape, []).append((p, g.lerp(m, group["momentum"])))
             for (r, c), ones in alike.items():
-                moves = orthogonal(torch.stack([g for _, g in ones]).float())
+                moves = orthogonal(torch.stack([g for _, g in ones]).to(self.dtype))
                 for (p, _), move in zip(ones, moves):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(move.view(p.shape).to(p), alpha=-0.2 * max(r, c) ** 0.5 * group["lr"])
@@ -53,9 +55,9 @@ class Directions(torch.optim.Optimizer):
 class Muon:
     """Both as one optimizer of common.Stage; `matrices` are Muon's parameters."""
 
-    def __init__(self, matrices, params, lr, weight_decay, **adamw):
+    def __init__(self, matrices, params, lr, weight_decay, bf16=False, **adamw):
         ids = {id(p) for p in matrices}
-        self.parts = (Directions(matrices, lr, weight_decay),
+        self.parts = (Directions(matrices, lr, weight_decay, bf16=bf16),
                       torch.optim.AdamW([p for p in params if id(p) not in ids], lr=lr, weight_decay=weight_decay, **adamw))
 
     @property

@@ -66,7 +66,7 @@ def main(argv=None):
                                    "conditioner.embedders.0.transformer.text_model.": text.l})
     text.to(a.device), unet.to(a.device)
     modules = {"text": text, "unet": unet}
-    stage = common.Stage(a, modules, optimizer=muon.of(modules))
+    stage = common.Stage(a, modules, optimizer=muon.of(modules, a.bf16))
     stage.extra.setdefault("config", config)
     stage.extra.setdefault("merges", merges)
     balance = common.Balance(stage.extra)

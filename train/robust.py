@@ -129,7 +129,7 @@ def main(argv=None):
                     "--init, what that has")
     ap.add_argument("--init", type=Path, help="checkpoint of this stage, or folder of exported weights, to start from")
     ap.add_argument("--latent", type=float, default=0.25, help="part of the budget that compares latents")
-    ap.add_argument("--edges", type=float, default=0.5, help="weight of HaarPSI, which pays for an edge's strength")
+    ap.add_argument("--edges", type=float, default=2, help="weight of HaarPSI, which pays for an edge's strength")
     ap.add_argument("--printed-only", action="store_true")
     a = ap.parse_args(argv)
     pictures, _ = scenes.load(a.run / "scenes")
@@ -144,7 +144,7 @@ def main(argv=None):
         a.deep = public.encoder_sizes(start)["deep"]
     encoder = new_encoder(vae, a.deep, start, a.init).to(a.device)
     modules = {"encoder": encoder}
-    stage = common.Stage(a, modules, optimizer=muon.of(modules))
+    stage = common.Stage(a, modules, optimizer=muon.of(modules, a.bf16))
     stage.extra.setdefault("deep", a.deep)
     weight = sensitivity(vae, pictures).to(a.device)
     watched = {k: v for k, v in bench(a.photos).items()}
@@ -152,7 +152,7 @@ def main(argv=None):
     def step():
         p = stage.progress()
         latent = p < a.latent and not a.printed_only
-        size, count = (64, 2 * a.batch) if latent and p < 0.4 * a.latent else (96, a.batch) if p < 0.9 else (160, max(1, a.batch // 3))
+        size, count = (64, 2 * a.batch) if latent and p < 0.4 * a.latent else (96, a.batch) if p < 0.6 else (160, max(1, a.batch // 3))
         lq, gt = (x.to(a.device) for x in pairs(stage.rng, pictures, count, size))
         if latent:
             with torch.no_grad():
