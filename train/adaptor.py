@@ -119,12 +119,10 @@ def main(argv=None):
 
 def load(paths, unet):
     """(adaptor, connectors) with averaged weights, frozen; of several checkpoints of one shape their mean."""
-    stages = [common.load(p) for p in paths]
-    adaptor, connectors = build(unet, stages[0]["extra"]["hidden"], stages[0]["extra"].get("connector", "zerosft"))
-    for name, module in (("adaptor", adaptor), ("connectors", connectors)):
-        for path, s in zip(paths, stages):
-            weights.load(module, s["model"][name], path)
-        module.load_state_dict({k: sum(s["model"][name][k] for s in stages) / len(stages) for k in module.state_dict()})
+    extra = common.load(paths[0])["extra"]
+    adaptor, connectors = build(unet, extra["hidden"], extra.get("connector", "zerosft"))
+    common.load_mean(adaptor, "adaptor", paths)
+    common.load_mean(connectors, "connectors", paths)
     return adaptor.requires_grad_(False).eval(), connectors.requires_grad_(False).eval()
 
 

@@ -49,6 +49,14 @@ def load(path, device="cpu"):
         raise weights.FileError(f"{path}: no checkpoint that can be read ({str(e).splitlines()[0]})") from e
 
 
+def load_mean(module, name, paths):
+    """Gives a module the mean of what checkpoints hold under a name; each must be of its shape."""
+    states = [load(p)["model"][name] for p in paths]
+    for path, s in zip(paths, states):
+        weights.load(module, s, path)
+    module.load_state_dict({k: sum(s[k] for s in states) / len(states) for k in module.state_dict()})
+
+
 def exported(folder, prefix):
     """The weights under a public prefix of a model in a folder, by module name."""
     return {k[len(prefix):]: v.float() for k, v in weights.read_folder(folder)[0].items() if k.startswith(prefix)}

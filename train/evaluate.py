@@ -32,7 +32,7 @@ class Model:
         self.vae = vae_stage.load(run / (vae or "vae_final.pt"))
         self.encoder = self.unet = None
         if (run / (encoder or "robust.pt")).exists():
-            self.encoder = robust.load(run / (encoder or "robust.pt"), self.vae)
+            self.encoder = robust.load([run / (encoder or "robust.pt")], self.vae)
         if (run / "adaptor.pt").exists():
             self.tok, self.text, self.unet = prior.load(run / "prior.pt")
             paths = [run / "adaptor.pt", run / "sharp.pt"]

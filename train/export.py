@@ -72,7 +72,7 @@ def main(argv=None):
     ap.add_argument("--run", type=Path, required=True)
     ap.add_argument("--out", type=Path, help="default: RUN/export")
     ap.add_argument("--vae", default="vae_final.pt")
-    ap.add_argument("--robust", default="robust.pt")
+    ap.add_argument("--robust", nargs="+", default=["robust.pt"], help="of several the mean is taken")
     ap.add_argument("--prior", default="prior.pt")
     ap.add_argument("--adaptor", nargs="+", default=["adaptor.pt"], help="of several the mean is taken")
     ap.add_argument("--check", type=Path, help="photograph for the golden")
@@ -80,7 +80,7 @@ def main(argv=None):
     out = a.out or a.run / "export"
     out.mkdir(parents=True, exist_ok=True)
     vae = vae_stage.load(a.run / a.vae)
-    encoder = robust.load(a.run / a.robust, vae)
+    encoder = robust.load([a.run / p for p in a.robust], vae)
     tok, text, unet = prior.load(a.run / a.prior)
     adaptor, connectors = adaptor_stage.load([a.run / p for p in a.adaptor], unet)
     sdxl = half(vae, "first_stage_model.") | half(unet, "model.diffusion_model.") \

@@ -28,7 +28,7 @@ def build(run, kind, seed=0, batch=8, limit=None, bf16=True, folder="scenes", va
     pictures, _ = scenes.load(run / folder)
     n = min(limit or len(pictures), len(pictures))
     model = vae_stage.load(run / vae)
-    encoder = robust.load(run / "robust.pt", model) if kind == "lq" else model.encoder
+    encoder = robust.load([run / "robust.pt"], model) if kind == "lq" else model.encoder
     path = run / "latents" / f"{'' if folder == 'scenes' else folder + '_'}{kind}{seed}.npy"
     count_path = path.with_suffix(".count")
     path.parent.mkdir(exist_ok=True)

@@ -47,7 +47,7 @@ class FirstStage:
             self.encoder = robust.new_encoder(self.vae, deep, weights)
         else:
             self.vae = vae_stage.load(run / vae)
-            self.encoder = robust.load(run / encoder, self.vae)
+            self.encoder = robust.load([run / encoder], self.vae)
 
     @torch.no_grad()
     def clean(self, u8):

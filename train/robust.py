@@ -184,10 +184,10 @@ def main(argv=None):
     stage.run(step, evaluate, evaluate_every=300)
 
 
-def load(path, vae):
-    """The degradation-robust encoder with averaged weights, frozen."""
-    s = common.load(path)
-    encoder = new_encoder(vae, s["extra"].get("deep", 0), s["model"]["encoder"])
+def load(paths, vae):
+    """The degradation-robust encoder with averaged weights, frozen; of several checkpoints of one shape their mean."""
+    encoder = new_encoder(vae, common.load(paths[0])["extra"].get("deep", 0))
+    common.load_mean(encoder, "encoder", paths)
     return encoder.requires_grad_(False).eval()
 
 

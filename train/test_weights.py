@@ -6,7 +6,7 @@ from gguf import GGUFWriter
 from gguf.constants import GGMLQuantizationType as Q
 from gguf.quants import quantize
 
-from train import finetune, public, weights
+from train import common, finetune, public, weights
 
 
 def test_gguf(tmp_path):
@@ -37,6 +37,18 @@ def test_bad_files(tmp_path):
         (tmp_path / name).write_bytes(b"GGUFnot at all a file of weights" * 9)
         with pytest.raises(weights.FileError, match=name):
             weights.read(tmp_path / name)
+
+
+def test_load_mean(tmp_path):
+    """The mean of two checkpoints, and a third of another shape refused by its name."""
+    for name, bias in (("a", [1.0, 2.0]), ("b", [3.0, 6.0]), ("c", [1.0, 2.0, 3.0])):
+        common.save_atomic({"model": {"end": {"bias": torch.tensor(bias)}}}, tmp_path / f"{name}.pt")
+    end = torch.nn.Module()
+    end.bias = torch.nn.Parameter(torch.zeros(2))
+    common.load_mean(end, "end", [tmp_path / "a.pt", tmp_path / "b.pt"])
+    assert end.bias.tolist() == [2.0, 4.0]
+    with pytest.raises(weights.FileError, match="c.pt"):
+        common.load_mean(end, "end", [tmp_path / "a.pt", tmp_path / "c.pt"])
 
 
 def test_the_model_of_this_repository():
