@@ -119,10 +119,11 @@ def main(argv=None):
 
 def load(paths, unet):
     """(adaptor, connectors) with averaged weights, frozen; of several checkpoints of one shape their mean."""
-    extra = common.load(paths[0])["extra"]
+    checkpoints = {p: common.load(p) for p in paths}
+    extra = checkpoints[paths[0]]["extra"]
     adaptor, connectors = build(unet, extra["hidden"], extra.get("connector", "zerosft"))
-    common.load_mean(adaptor, "adaptor", paths)
-    common.load_mean(connectors, "connectors", paths)
+    common.load_mean(adaptor, "adaptor", checkpoints)
+    common.load_mean(connectors, "connectors", checkpoints)
     return adaptor.requires_grad_(False).eval(), connectors.requires_grad_(False).eval()
 
 

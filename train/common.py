@@ -49,12 +49,12 @@ def load(path, device="cpu"):
         raise weights.FileError(f"{path}: no checkpoint that can be read ({str(e).splitlines()[0]})") from e
 
 
-def load_mean(module, name, paths):
-    """Gives a module the mean of what checkpoints hold under a name; each must be of its shape."""
-    states = [load(p)["model"][name] for p in paths]
-    for path, s in zip(paths, states):
+def load_mean(module, name, checkpoints):
+    """Gives a module the mean of what checkpoints (path -> contents) hold under a name; each must be of its shape."""
+    states = {path: c["model"][name] for path, c in checkpoints.items()}
+    for path, s in states.items():
         weights.load(module, s, path)
-    module.load_state_dict({k: sum(s[k] for s in states) / len(states) for k in module.state_dict()})
+    module.load_state_dict({k: sum(s[k] for s in states.values()) / len(states) for k in module.state_dict()})
 
 
 def exported(folder, prefix):

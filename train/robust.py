@@ -186,8 +186,9 @@ def main(argv=None):
 
 def load(paths, vae):
     """The degradation-robust encoder with averaged weights, frozen; of several checkpoints of one shape their mean."""
-    encoder = new_encoder(vae, common.load(paths[0])["extra"].get("deep", 0))
-    common.load_mean(encoder, "encoder", paths)
+    checkpoints = {p: common.load(p) for p in paths}
+    encoder = new_encoder(vae, checkpoints[paths[0]]["extra"].get("deep", 0))
+    common.load_mean(encoder, "encoder", checkpoints)
     return encoder.requires_grad_(False).eval()
 
 
