@@ -114,11 +114,11 @@ def plain(rng, x):
     h, w = x.shape[:2]
     if rng.random() < 0.55:
         x = convolve(x, gaussian_kernel(rng, 17, (s := rng.uniform(0.3, 3), s), "plain"))
-    f = rng.choice([2, 3, 4, 8, rng.uniform(1, 8)], p=[0.08, 0.07, 0.55, 0.2, 0.1])
+    f = rng.choice([2, 3, 4, 8, rng.uniform(1, 8)], p=[0.06, 0.06, 0.6, 0.2, 0.08])
     x = resize(x, round(h / f), round(w / f))
-    if rng.random() < 0.6:
+    if rng.random() < 0.65:
         x = gaussian_noise(rng, x, rng.uniform(2, 50 if f <= 4 else 20), 0.1)
-    if rng.random() < 0.45:
+    if rng.random() < 0.55:
         x = jpeg(x, rng.uniform(30, 90))
     return x
 

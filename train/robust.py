@@ -30,6 +30,14 @@ def new_encoder(vae, deep, start=None, what=""):
     return encoder.requires_grad_(True)
 
 
+def crop_size(p, batch, small):
+    """Side and number of an iteration's crops: many small ones first, fewer large ones later, which settle the norms'
+    statistics."""
+    if small:
+        return 64, 2 * batch
+    return (96, batch) if p < 0.6 else (160, max(1, batch // 3))
+
+
 GRADIENTS = 0.04  # of all crops
 
 
@@ -71,15 +79,16 @@ def even(each):
     return (each / (each.detach() + 1e-4).sqrt()).mean()
 
 
-def haarpsi(y, x, c=30.0, alpha=4.2):
+def haarpsi(y, x, crop=False, c=30.0, alpha=4.2):
     """HaarPSI (Reisenhofer et al. 2018) of pictures in [-1, 1], one number for each, 1 where they are the same: how
     alike the strengths of their edges are at two scales, those counting most that stand out at a third.
 
     Least squares alone pays for a sharp edge a little out of place more than for none, and so blurs what it is not
-    sure of; this pays for an edge's strength.
+    sure of; this pays for an edge's strength. It sees black around a picture, which for a crop would be an edge stronger
+    than those within: of crops the border is left out.
     """
     m = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=y.device) * 127.5
-    p, q = (F.avg_pool2d(torch.einsum("nchw,kc->nkhw", v.float(), m), 2) for v in (y, x))
+    p, q = (F.avg_pool2d(torch.einsum("nchw,kc->nkhw", v.float() + 1, m), 2) for v in (y, x))
 
     def filtered(v, scale, axis):
         """Haar's differences of 2^scale pixels along an axis of (N, C, H, W), sums along the other."""
@@ -101,8 +110,17 @@ def haarpsi(y, x, c=30.0, alpha=4.2):
     sims.append(like(a, b).mean(1, keepdim=True))
     weights.append((weights[0] + weights[1]) / 2)
     sims, weights = torch.cat(sims, 1), torch.cat(weights, 1)
+    if crop:
+        sims, weights = (v[..., 3:-4, 3:-4] for v in (sims, weights))
     v = (weights * torch.sigmoid(alpha * sims)).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) + 1e-6)
     return (torch.logit(v.clamp(0.5, 0.99999)) / alpha) ** 2
+
+
+def grid(e, cell=4, window=8):
+    """What of errors (N, C, H, W) repeats with every latent, each of cell x cell pixels: (N,), the mean square of how much
+    the pixels of a cell differ in the mean over window x window cells."""
+    m = F.avg_pool2d(F.pixel_unshuffle(e, cell), window).unflatten(1, (e.shape[1], cell * cell))
+    return (m - m.mean(2, keepdim=True)).pow(2).mean((1, 2, 3, 4))
 
 
 def bench(folder):
@@ -130,6 +148,7 @@ def main(argv=None):
     ap.add_argument("--init", type=Path, help="checkpoint of this stage, or folder of exported weights, to start from")
     ap.add_argument("--latent", type=float, default=0.25, help="part of the budget that compares latents")
     ap.add_argument("--edges", type=float, default=2, help="weight of HaarPSI, which pays for an edge's strength")
+    ap.add_argument("--grid", type=float, default=3, help="weight of errors that repeat with every latent")
     ap.add_argument("--printed-only", action="store_true")
     a = ap.parse_args(argv)
     pictures, _ = scenes.load(a.run / "scenes")
@@ -152,7 +171,7 @@ def main(argv=None):
     def step():
         p = stage.progress()
         latent = p < a.latent and not a.printed_only
-        size, count = (64, 2 * a.batch) if latent and p < 0.4 * a.latent else (96, a.batch) if p < 0.6 else (160, max(1, a.batch // 3))
+        size, count = crop_size(p, a.batch, latent and p < 0.4 * a.latent)
         lq, gt = (x.to(a.device) for x in pairs(stage.rng, pictures, count, size))
         if latent:
             with torch.no_grad():
@@ -166,10 +185,12 @@ def main(argv=None):
         keep = (y[count:] - gt[:clean]).pow(2).mean((1, 2, 3))
         if a.printed_only:
             return printed, {"printed": printed.detach()}
-        like = haarpsi(y[:count], gt).mean()
-        loss = even(truth) + 0.1 * even(keep) + 0.5 * printed - a.edges * like
+        dy, dx = stage.rng.integers(2, size=2)  # HaarPSI sees every second pixel: not always the same ones
+        like = haarpsi(y[:count, :, dy:, dx:], gt[:, :, dy:, dx:], crop=True).mean()
+        woven = grid(y[:count] - gt)
+        loss = even(truth) + 0.1 * even(keep) + 0.5 * printed - a.edges * like + a.grid * even(woven)
         return loss, {"printed": printed.detach(), "truth": truth.mean().detach(), "haarpsi": like.detach(),
-                      "psnr": common.psnr(y[:count].detach(), gt)}
+                      "grid": 127.5 * woven.mean().sqrt().detach(), "psnr": common.psnr(y[:count].detach(), gt)}
 
     def evaluate():
         sums = {}

@@ -1,0 +1,31 @@
+"""What the degradation-robust encoder learns by."""
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from train import common, robust
+
+VECTORS = Path(__file__).parents[1] / "internal" / "metrics" / "testdata"
+
+
+def test_haarpsi_is_the_metrics():
+    make = runpy.run_path(str(VECTORS / "make.py"))
+    one = next(v for v in json.loads((VECTORS / "vectors.json").read_text()) if v["kind"] == "blurred")
+    truth = make["truth"](one["w"], one["h"])
+    t, p = (common.to_tensor(v.astype(np.uint8)) for v in (truth, make["box"](make["box"](truth))))
+    assert float(robust.haarpsi(p, t)) == pytest.approx(one["scores"]["HaarPSI"], abs=2e-3)
+    assert float(robust.haarpsi(t, t)) > 0.999
+
+
+def test_grid_sees_what_repeats_with_every_latent():
+    noise = 0.1 * torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    x = torch.arange(128.0)
+    weave = lambda period: noise + 0.1 * torch.cos(2 * torch.pi * x / period)
+    quiet = 0.01 / 64 * 15 / 16  # of noise so much stays in the mean over 8 x 8 cells
+    assert robust.grid(noise) == pytest.approx([quiet, quiet], rel=0.2)
+    assert robust.grid(weave(4)) == pytest.approx([0.005 + quiet] * 2, rel=0.2)
+    assert robust.grid(weave(4.6)).max() < 0.1 * robust.grid(weave(4)).min()
