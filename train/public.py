@@ -4,8 +4,6 @@ import gzip
 import re
 from pathlib import Path
 
-import torch
-
 from . import tokenizer
 from .models.adaptor import Adaptor, Connectors
 from .models.text import Text, TextG, TextL
