@@ -84,8 +84,8 @@ def haarpsi(y, x, crop=False, c=30.0, alpha=4.2):
     alike the strengths of their edges are at two scales, those counting most that stand out at a third.
 
     Least squares alone pays for a sharp edge a little out of place more than for none, and so blurs what it is not
-    sure of; this pays for an edge's strength. It sees black around a picture, which for a crop would be an edge stronger
-    than those within: of crops the border is left out.
+    sure of; this pays for an edge's strength. It sees black around a picture, an edge that of a
+    small crop would have half of all the weight: of crops the border is left out.
     """
     m = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=y.device) * 127.5
     p, q = (F.avg_pool2d(torch.einsum("nchw,kc->nkhw", v.float() + 1, m), 2) for v in (y, x))
