@@ -40,7 +40,7 @@ def main(argv=None):
     ap.add_argument("--connector", choices=KINDS, default=KINDS[0], help="zeroconv: as in ControlNet (Tab. 2c)")
     a = ap.parse_args(argv)
     low = [f"lq{k}" for k in range(a.variants)]
-    sources = latents.sources(a.run, ["clean0", *low] if a.no_negatives else ["clean0", "bad0", *low])
+    sources = latents.sources(a.run, ["target0", *low] if a.no_negatives else ["target0", "bad0", *low])
     share = 0.0 if a.no_negatives else prior.BAD
     tok, text, unet = prior.load(a.run / a.prior)
     text.to(a.device), unet.to(a.device)
@@ -65,7 +65,7 @@ def main(argv=None):
         goods = torch.from_numpy(rng.random(count) >= share)
         for good in goods.tolist():
             captions, pool = sources[rng.integers(len(sources))]
-            lq, target = pool[low[rng.integers(len(low))]], pool["clean0" if good else "bad0"]
+            lq, target = pool[low[rng.integers(len(low))]], pool["target0" if good else "bad0"]
             i = rng.integers(held, min(len(lq), len(target)))
             z, y, x = prior.crop(rng, target[i], size)
             zs.append(z)
@@ -99,7 +99,7 @@ def main(argv=None):
     def evaluate():
         """eps loss by index on held-out scenes; and of the U-Net alone."""
         captions, pool = sources[0]
-        clean, low0 = pool["clean0"], pool["lq0"]
+        clean, low0 = pool["target0"], pool["lq0"]
         g = torch.Generator().manual_seed(5)
         z = torch.from_numpy(np.asarray(clean[:held, :, 8:56, 8:56], np.float32)).to(a.device)
         l = torch.from_numpy(np.asarray(low0[:held, :, 8:56, 8:56], np.float32)).to(a.device)

@@ -25,6 +25,8 @@ STAGES = (
     ("close_bad", "latents", 0, "--kind bad --scenes close"),
     ("prior", "prior", 0.27, ""),
     ("robust", "robust", 0.2, ""),
+    ("target", "latents", 0, "--kind target"),
+    ("close_target", "latents", 0, "--kind target --scenes close"),
     ("lq", "latents", 0, "--kind lq --variants 2"),
     ("close_lq", "latents", 0, "--kind lq --variants 2 --scenes close"),
     ("adaptor", "adaptor", 0.13, ""),

@@ -144,6 +144,18 @@ def degrade(rng, u8, kind=None):
     return np.clip(np.rint(resize(x, *u8.shape[:2])), 0, 255).astype(np.uint8)
 
 
+SHARPEN = 0.6  # with it the small autoencoder, which keeps two thirds of a photograph's energy of gradients, gives about all
+
+
+def sharpen(u8, amount=SHARPEN):
+    """uint8 (H, W, 3) -> the same with more of what a Gaussian of one pixel takes away: what the adaptor is to aim at. Real-ESRGAN
+    too aims at sharpened pictures (section 4.1 there)."""
+    x = u8.astype(np.float32)
+    k = np.exp(-0.5 * np.arange(-3, 4) ** 2.0)
+    k /= k.sum()
+    return np.clip(np.rint(x + amount * (x - convolve(x, k[:, None] * k))), 0, 255).astype(np.uint8)
+
+
 def spoil(rng, u8):
     """A picture the negative quality words are true of: uint8 (H, W, 3) -> uint8 (H, W, 3)."""
     kind = rng.choice(["blur", "noise", "jpeg", "painting", "poster", "chain"])

@@ -32,7 +32,7 @@ def new_encoder(vae, deep, start=None, what=""):
 
 def crop_size(p, batch, small):
     """Side and number of an iteration's crops: many small ones first, fewer large ones later, which settle the norms'
-    statistics."""
+    statistics, and from which alone it can learn to take means over wide surfaces."""
     if small:
         return 64, 2 * batch
     return (96, batch) if p < 0.6 else (160, max(1, batch // 3))
@@ -123,6 +123,11 @@ def grid(e, cell=4, window=8):
     return (m - m.mean(2, keepdim=True)).pow(2).mean((1, 2, 3, 4))
 
 
+def blotches(e, sides=(8, 16, 32)):
+    """What of errors (N, C, H, W) is left in means of so many pixels: (N,), the mean square."""
+    return sum(F.avg_pool2d(e, n).pow(2).mean((1, 2, 3)) for n in sides) / len(sides)
+
+
 def bench(folder):
     """Photographs under plain x4, noise, and blur with noise and JPEG, for watching: name -> (lq, gt)."""
     out = {}
@@ -149,6 +154,7 @@ def main(argv=None):
     ap.add_argument("--latent", type=float, default=0.25, help="part of the budget that compares latents")
     ap.add_argument("--edges", type=float, default=2, help="weight of HaarPSI, which pays for an edge's strength")
     ap.add_argument("--grid", type=float, default=3, help="weight of errors that repeat with every latent")
+    ap.add_argument("--smooth", type=float, default=1.5, help="weight of errors that are left in the mean of many pixels")
     ap.add_argument("--printed-only", action="store_true")
     a = ap.parse_args(argv)
     pictures, _ = scenes.load(a.run / "scenes")
@@ -171,7 +177,7 @@ def main(argv=None):
     def step():
         p = stage.progress()
         latent = p < a.latent and not a.printed_only
-        size, count = crop_size(p, a.batch, latent and p < 0.4 * a.latent)
+        size, count = crop_size(1 if a.init else p, a.batch, latent and p < 0.4 * a.latent)
         lq, gt = (x.to(a.device) for x in pairs(stage.rng, pictures, count, size))
         if latent:
             with torch.no_grad():
@@ -187,10 +193,10 @@ def main(argv=None):
             return printed, {"printed": printed.detach()}
         dy, dx = stage.rng.integers(2, size=2)  # HaarPSI sees every second pixel: not always the same ones
         like = haarpsi(y[:count, :, dy:, dx:], gt[:, :, dy:, dx:], crop=True).mean()
-        woven = grid(y[:count] - gt)
-        loss = even(truth) + 0.1 * even(keep) + 0.5 * printed - a.edges * like + a.grid * even(woven)
+        woven, coarse = grid(y[:count] - gt), blotches(y[:count] - gt)
+        loss = even(truth) + 0.1 * even(keep) + 0.5 * printed - a.edges * like + a.grid * even(woven) + a.smooth * even(coarse)
         return loss, {"printed": printed.detach(), "truth": truth.mean().detach(), "haarpsi": like.detach(),
-                      "grid": 127.5 * woven.mean().sqrt().detach(), "psnr": common.psnr(y[:count].detach(), gt)}
+                      "grid": 127.5 * woven.mean().sqrt().detach(), "coarse": 127.5 * coarse.mean().sqrt().detach(), "psnr": common.psnr(y[:count].detach(), gt)}
 
     def evaluate():
         sums = {}

@@ -29,3 +29,10 @@ def test_grid_sees_what_repeats_with_every_latent():
     assert robust.grid(noise) == pytest.approx([quiet, quiet], rel=0.2)
     assert robust.grid(weave(4)) == pytest.approx([0.005 + quiet] * 2, rel=0.2)
     assert robust.grid(weave(4.6)).max() < 0.1 * robust.grid(weave(4)).min()
+
+
+def test_blotches_see_what_is_coarse():
+    noise = 0.1 * torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    left = 0.01 * (1 / 64 + 1 / 256 + 1 / 1024) / 3
+    assert robust.blotches(noise) == pytest.approx([left, left], rel=0.2)
+    assert robust.blotches(noise + 0.1) == pytest.approx([0.01 + left] * 2, rel=0.1)
