@@ -118,9 +118,10 @@ def main(argv=None):
 
 
 def load(paths, unet):
-    """(adaptor, connectors) with averaged weights, frozen; of several checkpoints of one shape their mean."""
-    checkpoints = {p: common.load(p) for p in paths}
-    extra = checkpoints[paths[0]]["extra"]
+    """(adaptor, connectors) with averaged weights, frozen; of several checkpoints of one shape their mean, where one named
+    twice counts twice."""
+    checkpoints = [(p, common.load(p)) for p in paths]
+    extra = checkpoints[0][1]["extra"]
     adaptor, connectors = build(unet, extra["hidden"], extra.get("connector", "zerosft"))
     common.load_mean(adaptor, "adaptor", checkpoints)
     common.load_mean(connectors, "connectors", checkpoints)

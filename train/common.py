@@ -50,11 +50,11 @@ def load(path, device="cpu"):
 
 
 def load_mean(module, name, checkpoints):
-    """Gives a module the mean of what checkpoints (path -> contents) hold under a name; each must be of its shape."""
-    states = {path: c["model"][name] for path, c in checkpoints.items()}
-    for path, s in states.items():
+    """Gives a module the mean of what checkpoints, (path, contents) each, hold under a name; each must be of its shape."""
+    states = [c["model"][name] for _, c in checkpoints]
+    for (path, _), s in zip(checkpoints, states):
         weights.load(module, s, path)
-    module.load_state_dict({k: sum(s[k] for s in states.values()) / len(states) for k in module.state_dict()})
+    module.load_state_dict({k: sum(s[k] for s in states) / len(states) for k in module.state_dict()})
 
 
 def exported(folder, prefix):

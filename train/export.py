@@ -17,7 +17,7 @@ NAME = "supir-small"
 # What suits this model where SDXL's defaults don't: few steps, most of them small ones, for its latent has detail in
 # little amplitudes that a long last step would smooth away; closer to the picture, of whose detail it knows less; and of
 # what the sampler makes only details of a few pixels are taken, for at coarser scales the cleaned picture is nearer the truth.
-SAMPLING = {"steps": 16, "schedule": "karras", "restoration": 1, "fidelity.restoration": 0.05, "s_churn": 8, "cfg_end": 6,
+SAMPLING = {"steps": 16, "schedule": "karras", "restoration": 1, "fidelity.restoration": 0.05, "s_churn": 8, "cfg_end": 4,
             "color_fix_levels": 2}
 
 
@@ -74,7 +74,7 @@ def main(argv=None):
     ap.add_argument("--vae", default="vae_final.pt")
     ap.add_argument("--robust", nargs="+", default=["robust.pt"], help="of several the mean is taken")
     ap.add_argument("--prior", default="prior.pt")
-    ap.add_argument("--adaptor", nargs="+", default=["adaptor.pt"], help="of several the mean is taken")
+    ap.add_argument("--adaptor", nargs="+", default=["adaptor.pt"], help="of several the mean is taken; one named twice counts twice")
     ap.add_argument("--check", type=Path, help="photograph for the golden")
     a = ap.parse_args(argv)
     out = a.out or a.run / "export"

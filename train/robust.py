@@ -212,9 +212,10 @@ def main(argv=None):
 
 
 def load(paths, vae):
-    """The degradation-robust encoder with averaged weights, frozen; of several checkpoints of one shape their mean."""
-    checkpoints = {p: common.load(p) for p in paths}
-    encoder = new_encoder(vae, checkpoints[paths[0]]["extra"].get("deep", 0))
+    """The degradation-robust encoder with averaged weights, frozen; of several checkpoints of one shape their mean, where one
+    named twice counts twice."""
+    checkpoints = [(p, common.load(p)) for p in paths]
+    encoder = new_encoder(vae, checkpoints[0][1]["extra"].get("deep", 0))
     common.load_mean(encoder, "encoder", checkpoints)
     return encoder.requires_grad_(False).eval()
 

@@ -40,14 +40,16 @@ def test_bad_files(tmp_path):
 
 
 def test_load_mean(tmp_path):
-    """The mean of two checkpoints, and a third of another shape refused by its name."""
+    """The mean of two checkpoints, some named more than once, and a third of another shape refused by its name."""
     for name, bias in (("a", [1.0, 2.0]), ("b", [3.0, 6.0]), ("c", [1.0, 2.0, 3.0])):
         common.save_atomic({"model": {"end": {"bias": torch.tensor(bias)}}}, tmp_path / f"{name}.pt")
-    read = lambda *names: {tmp_path / f"{n}.pt": common.load(tmp_path / f"{n}.pt") for n in names}
+    read = lambda *names: [(tmp_path / f"{n}.pt", common.load(tmp_path / f"{n}.pt")) for n in names]
     end = torch.nn.Module()
     end.bias = torch.nn.Parameter(torch.zeros(2))
     common.load_mean(end, "end", read("a", "b"))
     assert end.bias.tolist() == [2.0, 4.0]
+    common.load_mean(end, "end", read("a", "b", "b", "a", "a", "a", "a", "a"))
+    assert end.bias.tolist() == [1.5, 3.0]
     with pytest.raises(weights.FileError, match="c.pt"):
         common.load_mean(end, "end", read("a", "c"))
 
