@@ -99,9 +99,9 @@ def main(argv=None):
     def evaluate():
         """eps loss by index on held-out scenes; and of the U-Net alone."""
         captions, pool = sources[0]
-        clean, low0 = pool["target0"], pool["lq0"]
+        target, low0 = pool["target0"], pool["lq0"]
         g = torch.Generator().manual_seed(5)
-        z = torch.from_numpy(np.asarray(clean[:held, :, 8:56, 8:56], np.float32)).to(a.device)
+        z = torch.from_numpy(np.asarray(target[:held, :, 8:56, 8:56], np.float32)).to(a.device)
         l = torch.from_numpy(np.asarray(low0[:held, :, 8:56, 8:56], np.float32)).to(a.device)
         eps = torch.randn(z.shape, generator=g).to(a.device)
         c = text(*text.tokens(tok, [f"{captions[i]}, {tokenizer.POSITIVE}" for i in range(held)], a.device))

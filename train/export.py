@@ -17,8 +17,8 @@ NAME = "supir-small"
 # What suits this model where SDXL's defaults don't: few steps, most of them small ones, for its latent has detail in
 # little amplitudes that a long last step would smooth away; closer to the picture, of whose detail it knows less; and of
 # what the sampler makes only details of a few pixels are taken, for at coarser scales the cleaned picture is nearer the truth.
-SAMPLING = {"steps": 16, "schedule": "karras", "restoration": 1, "fidelity.restoration": 0.05, "s_churn": 8, "cfg_start": 3, "cfg_end": 3,
-            "color_fix_levels": 2}
+SAMPLING = {"steps": 16, "schedule": "karras", "restoration": 1, "fidelity.restoration": 0.05, "s_churn": 8,
+            "cfg_start": 3, "cfg_end": 3, "color_fix_levels": 2}
 
 
 def half(module, prefix, keep=lambda name: True):
@@ -72,7 +72,7 @@ def main(argv=None):
     ap.add_argument("--run", type=Path, required=True)
     ap.add_argument("--out", type=Path, help="default: RUN/export")
     ap.add_argument("--vae", default="vae_final.pt")
-    ap.add_argument("--robust", nargs="+", default=["robust.pt"], help="of several the mean is taken")
+    ap.add_argument("--robust", nargs="+", default=["robust.pt"], help="of several the mean is taken; one named twice counts twice")
     ap.add_argument("--prior", default="prior.pt")
     ap.add_argument("--adaptor", nargs="+", default=["adaptor.pt"], help="of several the mean is taken; one named twice counts twice")
     ap.add_argument("--check", type=Path, help="photograph for the golden")

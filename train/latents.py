@@ -3,7 +3,8 @@
     python -m train.latents --run RUN --kind clean|bad|target|lq [--scenes close]
 
 Those of RUN/close are named so: close_clean0. clean: the plain encoder. bad: the plain encoder on spoiled pictures, for the negative quality words.
-target: the plain encoder on sharpened pictures, what the adaptor is to aim at. lq: the degradation-robust encoder on degraded pictures, `--variants` of them. A killed run continues.
+target: the plain encoder on sharpened pictures, what the adaptor is to aim at. lq: the degradation-robust encoder on
+degraded pictures, `--variants` of them. A killed run continues.
 """
 import argparse
 from pathlib import Path

@@ -84,8 +84,8 @@ def haarpsi(y, x, crop=False, c=30.0, alpha=4.2):
     alike the strengths of their edges are at two scales, those counting most that stand out at a third.
 
     Least squares alone pays for a sharp edge a little out of place more than for none, and so blurs what it is not
-    sure of; this pays for an edge's strength. It sees black around a picture, an edge that of a
-    small crop would have half of all the weight: of crops the border is left out.
+    sure of; this pays for an edge's strength. It sees black around a picture, an edge that of a small crop would have
+    half of all the weight: of crops the border is left out.
     """
     m = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=y.device) * 127.5
     p, q = (F.avg_pool2d(torch.einsum("nchw,kc->nkhw", v.float() + 1, m), 2) for v in (y, x))
@@ -187,16 +187,18 @@ def main(argv=None):
         clean = count if a.printed_only else max(1, count // 4)
         y = vae.decode(vae.encode(torch.cat([lq, gt[:clean]]), encoder))
         printed = (y[:clean] - y[count:]).pow(2).mean()
-        truth = (y[:count] - gt).pow(2).mean((1, 2, 3))
+        error = y[:count] - gt
+        truth = error.pow(2).mean((1, 2, 3))
         keep = (y[count:] - gt[:clean]).pow(2).mean((1, 2, 3))
         if a.printed_only:
             return printed, {"printed": printed.detach()}
         dy, dx = stage.rng.integers(2, size=2)  # HaarPSI sees every second pixel: not always the same ones
         like = haarpsi(y[:count, :, dy:, dx:], gt[:, :, dy:, dx:], crop=True).mean()
-        woven, coarse = grid(y[:count] - gt), blotches(y[:count] - gt)
+        woven, coarse = grid(error), blotches(error)
         loss = even(truth) + 0.1 * even(keep) + 0.5 * printed - a.edges * like + a.grid * even(woven) + a.smooth * even(coarse)
         return loss, {"printed": printed.detach(), "truth": truth.mean().detach(), "haarpsi": like.detach(),
-                      "grid": 127.5 * woven.mean().sqrt().detach(), "coarse": 127.5 * coarse.mean().sqrt().detach(), "psnr": common.psnr(y[:count].detach(), gt)}
+                      "grid": 127.5 * woven.mean().sqrt().detach(), "coarse": 127.5 * coarse.mean().sqrt().detach(),
+                      "psnr": common.psnr(y[:count].detach(), gt)}
 
     def evaluate():
         sums = {}
