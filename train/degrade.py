@@ -144,12 +144,8 @@ def degrade(rng, u8, kind=None):
     return np.clip(np.rint(resize(x, *u8.shape[:2])), 0, 255).astype(np.uint8)
 
 
-SHARPEN = 0.6  # with it the small autoencoder, which keeps two thirds of a photograph's energy of gradients, gives about all
-
-
-def sharpen(u8, amount=SHARPEN):
-    """uint8 (H, W, 3) -> the same with more of what a Gaussian of one pixel takes away: what the adaptor is to aim at. Real-ESRGAN
-    too aims at sharpened pictures (section 4.1 there)."""
+def sharpen(u8, amount):
+    """uint8 (H, W, 3) -> the same with more of what a Gaussian of one pixel takes away; amount: a number, or (H, W, 1)."""
     x = u8.astype(np.float32)
     soft = convolve(x, gaussian_kernel(np.random.default_rng(0), 7, (1, 1), "plain"))  # round, so whatever is drawn
     return np.clip(np.rint(x + amount * (x - soft)), 0, 255).astype(np.uint8)

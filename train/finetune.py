@@ -13,6 +13,7 @@ RUN/export/supir.safetensors has the SUPIR file with them in place:
 Where a single .gguf holds both (embedded/model.gguf, where --from is not given), it is what --sdxl names. A killed
 run goes on when the command is given again.
 """
+import argparse
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import torch
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
-from . import adversary, common, degrade, prompts, public, schedule
+from . import adversary, common, degrade, latents, prompts, public, schedule
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
 EMBEDDED = Path(__file__).parents[1] / "embedded" / "model.gguf"
@@ -114,16 +115,14 @@ def arguments(argv):
                     help="the model to start from: SDXL's and SUPIR's file, safetensors or gguf, or one .gguf with both "
                          "(default: the small one of this repository)")
     ap.add_argument("--crop", type=int, help="side of the training crops in pixels (default: 128, of large models 512)")
-    ap.add_argument("--sharpen", type=float, help="how much sharper than the photographs results should be (default: 0.6, which is "
-                    "what the small autoencoder softens; of large models 0)")
+    ap.add_argument("--sharpen", action=argparse.BooleanOptionalAction, help="aim at photographs sharpened by what the autoencoder "
+                    "softens (default: yes; with large models, whose autoencoders hardly do, no)")
     ap.add_argument("--critic", type=float, default=0.0, help="weight of a critic that wants latents as sharp as true ones")
     ap.add_argument("--connectors-only", action="store_true", help="leave the adaptor as it is")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures with negative words")
     a = ap.parse_args(argv)
     if len(a.files) > 2:
         ap.error("--from takes one file or two")
-    if a.sharpen is not None and not 0 <= a.sharpen <= 10:
-        ap.error("--sharpen must be from 0 to 10")
     return a
 
 
@@ -133,7 +132,7 @@ def run(argv):
     step_of = 2 * model.factor()
     large = model.unet.config["channels"] >= 128
     size = a.crop or (512 if large else 128)
-    amount = a.sharpen if a.sharpen is not None else 0.0 if large else degrade.SHARPEN
+    sharpen = not large if a.sharpen is None else a.sharpen
     if size <= 0 or size % step_of:
         raise public.FileError(f"--crop {size}: must be a multiple of {step_of} for this model")
     photographs = Photographs(a.photos, size)
@@ -159,10 +158,13 @@ def run(argv):
         for good in goods.tolist():
             x, caption = photographs.crop(rng, size)
             lq.append(degrade.degrade(rng, x))
-            gt.append(degrade.sharpen(x, amount) if good else degrade.spoil(rng, x))
+            gt.append(x if good else degrade.spoil(rng, x))
             ps.append(prompts.prompt(rng, caption, good))
+        gt = np.stack(gt)
+        if sharpen and goods.any():
+            gt[goods.numpy()] = latents.aim(model.vae, gt[goods.numpy()])
         with torch.no_grad():
-            z = model.vae.encode(common.to_tensor(np.stack(gt)).to(a.device))
+            z = model.vae.encode(common.to_tensor(gt).to(a.device))
             l = model.vae.encode(common.to_tensor(np.stack(lq)).to(a.device), model.encoder)
             context = model.context(ps, a.device)
         t = torch.from_numpy(rng.integers(0, 1000, count))

@@ -3,22 +3,50 @@
     python -m train.latents --run RUN --kind clean|bad|target|lq [--scenes close]
 
 Those of RUN/close are named so: close_clean0. clean: the plain encoder. bad: the plain encoder on spoiled pictures, for the negative quality words.
-target: the plain encoder on sharpened pictures, what the adaptor is to aim at. lq: the degradation-robust encoder on
-degraded pictures, `--variants` of them. A killed run continues.
+target: the plain encoder on pictures sharpened by what it softens, what the adaptor is to aim at. lq: the
+degradation-robust encoder on degraded pictures, `--variants` of them. A killed run continues.
 """
 import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from . import common, degrade, scenes, vae as vae_stage
 
 
+CELL = 16  # side of the squares, in pixels, in which strengths are compared
+MOST = 2.0  # amount of sharpening
+
+
+@torch.no_grad()
+def aim(vae, pictures, bf16=False):
+    """uint8 (N, H, W, 3) -> the same, sharpened here and there by so much that the autoencoder gives gradients as strong as the
+    pictures had: it softens foliage much and bricks not at all. Real-ESRGAN too aims at sharpened pictures (section 4.1 there)."""
+    device = next(vae.parameters()).device
+
+    def strength(x):
+        """Root of the mean square of differences in each cell, (N, 1, H / 16, W / 16), in levels."""
+        y = 127.5 * x.float().mean(1, keepdim=True)
+        d = y.diff(dim=3)[:, :, 1:].pow(2) + y.diff(dim=2)[..., 1:].pow(2)
+        return F.avg_pool2d(d, CELL, ceil_mode=True).sqrt()
+
+    def softened(u8):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return strength(vae.decode(vae.encode(common.to_tensor(u8).to(device))))
+
+    wanted, plain = strength(common.to_tensor(pictures).to(device)), softened(pictures)
+    probe = softened(np.stack([degrade.sharpen(x, 1) for x in pictures]))
+    amount = ((wanted - plain) / (probe - plain + 1)).clamp(0, MOST)  # + 1 level: where all is flat there is nothing to gain
+    amount = F.interpolate(amount, size=pictures.shape[1:3], mode="bilinear").permute(0, 2, 3, 1).cpu().numpy()
+    return np.stack([degrade.sharpen(x, k) for x, k in zip(pictures, amount)])
+
+
 def variant(kind, seed, i, picture):
-    """What the encoder sees for scene i."""
+    """What the encoder sees for scene i, before `aim`."""
     rng = np.random.default_rng((seed, i))
-    return {"clean": lambda: picture, "bad": lambda: degrade.spoil(rng, picture), "target": lambda: degrade.sharpen(picture),
+    return {"clean": lambda: picture, "bad": lambda: degrade.spoil(rng, picture), "target": lambda: picture,
             "lq": lambda: degrade.degrade(rng, picture)}[kind]()
 
 
@@ -40,6 +68,7 @@ def build(run, kind, seed=0, batch=8, limit=None, bf16=True, folder="scenes", va
     out = np.lib.format.open_memmap(path, mode="r+")
     for i in range(done, n, batch):
         x = np.stack([variant(kind, seed, j, pictures[j]) for j in range(i, min(i + batch, n))])
+        x = aim(model, x, bf16) if kind == "target" else x
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             z = model.encode(common.to_tensor(x), encoder)
         out[i:i + len(x)] = z.half().numpy()

@@ -39,6 +39,6 @@ def test_convolve_with_a_delta_is_the_identity(scene):
 def test_sharpening_strengthens_edges_alone(scene):
     energy = lambda u8: sum((np.diff(u8.astype(np.float32), axis=d) ** 2).mean() for d in (0, 1))
     assert np.array_equal(degrade.sharpen(scene[0], 0), scene[0])
-    assert 1.2 < energy(degrade.sharpen(scene[0])) / energy(scene[0]) < 2
+    assert 1.2 < energy(degrade.sharpen(scene[0], 0.6)) / energy(scene[0]) < 2
     ramp = np.repeat(np.arange(96, dtype=np.uint8)[:, None, None] * 2, 96, 1).repeat(3, 2)
-    assert np.array_equal(degrade.sharpen(ramp)[4:-4], ramp[4:-4])
+    assert np.array_equal(degrade.sharpen(ramp, 0.6)[4:-4], ramp[4:-4])
