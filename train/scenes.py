@@ -27,6 +27,7 @@ HUES = (("red", 0), ("orange", 28), ("yellow", 55), ("green", 115), ("cyan", 180
         ("pink", 330), ("red", 360))
 WORDS = "open sale stop cafe north 42 hotel art river light time news park road map 7 exit home 2024 sun".split()
 LARGE = 0.22  # of the side: shapes above this are worth a mention
+SOFT = 0.2  # of the close views are out of focus, with nothing to sharpen, as walls, skies and backgrounds of photographs are
 FAINT = 0.015  # deviation of brightness below which a texture is not named
 BACKGROUND, OTHERS = 0, 255  # owners of pixels beside the large things 1, 2, ...: the background, small things
 
@@ -223,7 +224,11 @@ class Painter:
             if depth:
                 soft = max(soft, 6 * (1 - i / count))
             self.place(rng, canvas, owners, things, float(r), soft, palette, size)
-        if rng.random() < (0.1 if close else 0.3):
+        if close and rng.random() < SOFT:
+            s = np.exp(rng.uniform(np.log(3), np.log(14)))
+            canvas = gaussian_filter(canvas, (s, s, 0))
+            things = [dataclasses.replace(t, texture="") for t in things]
+        elif rng.random() < (0.1 if close else 0.3):
             marks.append(self.people(rng, canvas, owners, palette, size, close))
         if rng.random() < 0.22:
             marks.append(self.write(rng, canvas, palette))

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from train import degrade
+from train import degrade, scenes
 from train.scenes import Painter, describe
 
 
@@ -15,6 +15,16 @@ def test_scene_is_captioned(scene):
     picture, caption = scene[0], describe(*scene)
     assert picture.shape == (96, 96, 3) and picture.dtype == np.uint8
     assert "photo of" in caption and "background" in caption
+
+
+def test_a_view_out_of_focus_is_smooth_and_names_no_texture(monkeypatch):
+    steps, textures = [], set()
+    for soft in (0, 1):
+        monkeypatch.setattr(scenes, "SOFT", soft)
+        views = [scenes.Painter(0, bank=1, side=64).scene(np.random.default_rng(k), 64, close=True) for k in range(6)]
+        steps.append(np.median([np.abs(np.diff(v[0].astype(float), axis=1)).mean() for v in views]))
+        textures = {t.texture for v in views for t in v[2]}
+    assert steps[1] < 0.5 * steps[0] and textures == {""}
 
 
 @pytest.mark.parametrize("kind", list(degrade.KINDS))
