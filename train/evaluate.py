@@ -1,8 +1,9 @@
 """Restores degraded photographs with the trained stages and scores them beside bicubic.
 
     degrade.py PHOTOS DEGRADED
-    python -m train.evaluate --run RUN --degraded DEGRADED --metrics metrics.py [--presets fidelity quality fast]
+    python -m train.evaluate --run RUN --degraded DEGRADED --metrics metrics.py [--presets fidelity quality]
 
+With the settings that the exported model names, by PyTorch; `supir-lab table1` does the same by the Go program.
 The metrics come from the given script (its all_metrics). Pictures go to RUN/eval/<preset>/<recipe>/.
 """
 import argparse
@@ -15,13 +16,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from . import adaptor as adaptor_stage, common, prior, robust, sampler, tokenizer, vae as vae_stage
+from . import adaptor as adaptor_stage, common, prior, robust, sampler, schedule, tokenizer, vae as vae_stage
+from .export import SAMPLING
 
 PRESETS = {
     "stage1": None,
-    "fidelity": dict(n=20, cfg=(1.0, 1.0), tau=0.1, s_churn=0.0),
-    "quality": dict(n=40, cfg=(1.0, 2.0), tau=0.3, s_churn=0.0),
-    "fast": dict(n=10, cfg=(1.0, 1.0), tau=0.05, s_churn=0.0),
+    "fidelity": dict(cfg=(1.0, 4.0), tau=SAMPLING["fidelity.restoration"]),
+    "quality": dict(cfg=(SAMPLING["cfg_start"], SAMPLING["cfg_end"]), tau=SAMPLING["restoration"]),
 }
 
 
@@ -52,9 +53,11 @@ class Model:
         positive = ", ".join(p for p in (caption, tokenizer.POSITIVE) if p)
         d = sampler.Denoiser(self.unet, self.adaptor, self.connectors, lq, self.context(positive),
                              self.context(tokenizer.NEGATIVE))
-        z = sampler.restoration_edm(d, center, noise=torch.Generator().manual_seed(seed), **settings)
+        settings = {"s_churn": SAMPLING["s_churn"]} | settings
+        z = sampler.restoration_edm(d, center, schedule.karras(settings.pop("n", SAMPLING["steps"])),
+                                    torch.Generator().manual_seed(seed), **settings)
         y = self.vae.decode(z)
-        return sampler.wavelet_fix(y, first) if fix else y
+        return sampler.wavelet_fix(y, first, SAMPLING["color_fix_levels"]) if fix else y
 
 
 def load_metrics(path):

@@ -2,7 +2,7 @@
 import torch
 import torch.nn.functional as F
 
-from .schedule import SIGMA_MAX, SIGMAS, snap, steps
+from .schedule import SIGMA_MAX, SIGMAS, snap
 
 
 class Denoiser:
@@ -32,10 +32,10 @@ def linear(sigma, start, end):
     return (start - end) * sigma / SIGMA_MAX + end
 
 
-def restoration_edm(denoise, center, n, noise, cfg=(1.0, 1.0), control=(1.0, 1.0), tau=4.0, s_churn=5.0, s_noise=1.01,
+def restoration_edm(denoise, center, sigma, noise, cfg=(1.0, 1.0), control=(1.0, 1.0), tau=4.0, s_churn=5.0, s_noise=1.01,
                     restore_min=0.05):
-    """center (1, z, h, w): the re-encoded stage-1 picture; tau <= 0 turns the guidance off."""
-    sigma = steps(n)
+    """center (1, z, h, w): the re-encoded stage-1 picture; sigma: falling, 0 at the end; tau <= 0 turns the guidance off."""
+    n = len(sigma) - 1
     x = torch.randn(center.shape, generator=noise) * (1 + sigma[0] ** 2) ** 0.5
     for s, s_next in zip(sigma[:-1], sigma[1:]):
         gamma = min(s_churn / n, 2 ** 0.5 - 1)
@@ -59,6 +59,6 @@ def wavelet_low(x, levels=5):
     return x
 
 
-def wavelet_fix(x, reference):
+def wavelet_fix(x, reference, levels=5):
     """Detail of x on the low frequencies of the reference."""
-    return x - wavelet_low(x) + wavelet_low(reference)
+    return x - wavelet_low(x, levels) + wavelet_low(reference, levels)

@@ -20,6 +20,11 @@ def steps(n):
     return np.append([SIGMAS[999 * (n - k) // n] for k in range(n)], 0.0)
 
 
+def karras(n):
+    """The same, evenly spaced in sigma^(1/7) down to the training grid's least (Karras et al. 2022, Eq. 5)."""
+    return np.append(np.linspace(SIGMAS[-1] ** (1 / 7), SIGMAS[0] ** (1 / 7), n) ** 7, 0.0)
+
+
 def snap(sigma):
     """Index of the training grid's nearest sigma."""
     return int(np.abs(SIGMAS - sigma).argmin())

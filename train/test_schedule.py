@@ -20,6 +20,9 @@ def test_sigmas():
 def test_steps():
     s = schedule.steps(8)
     assert len(s) == 9 and s[0] == schedule.SIGMAS[999] and s[1] == schedule.SIGMAS[999 * 7 // 8] and s[-1] == 0
+    k = schedule.karras(8)
+    assert len(k) == 9 and k[0] == pytest.approx(s[0]) and k[7] == pytest.approx(schedule.SIGMAS[0]) and k[8] == 0
+    assert (k[1:] < k[:-1]).all() and k[4] < s[4]
 
 
 def test_noised_has_unit_variance():
@@ -31,7 +34,7 @@ def test_noised_has_unit_variance():
 @pytest.mark.parametrize("tau", [0.0, 4.0])
 def test_sampler_reaches_what_the_denoiser_knows(tau):
     target = torch.randn(1, 8, 16, 16)
-    z = sampler.restoration_edm(lambda x, s, cfg, w: target, torch.zeros_like(target), 10,
+    z = sampler.restoration_edm(lambda x, s, cfg, w: target, torch.zeros_like(target), schedule.steps(10),
                                 torch.Generator().manual_seed(0), tau=tau)
     assert torch.allclose(z, target, atol=1e-4)
 
