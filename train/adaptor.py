@@ -41,7 +41,7 @@ def main(argv=None):
     a = ap.parse_args(argv)
     low = [f"lq{k}" for k in range(a.variants)]
     sources = latents.sources(a.run, ["target0", *low] if a.no_negatives else ["target0", "bad0", *low])
-    share = 0.0 if a.no_negatives else prior.BAD
+    share = 0.0 if a.no_negatives else prompts.BAD
     tok, text, unet = prior.load(a.run / a.prior)
     text.to(a.device), unet.to(a.device)
     torch.manual_seed(a.seed)

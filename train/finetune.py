@@ -26,7 +26,6 @@ from . import adversary, common, degrade, latents, prompts, public, schedule
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
 EMBEDDED = Path(__file__).parents[1] / "embedded" / "model.gguf"
-BAD = 1 / 6  # the share of spoiled pictures with negative words, as in adaptor
 KEEP = 2 << 30  # bytes of decoded pictures kept in memory; the rest is decoded anew
 
 
@@ -154,7 +153,7 @@ def run(argv):
     def sample(rng, count):
         """What adversary.Objective wants: noised latents, low-quality ones, indices, noise, texts, the truth, which are good."""
         gt, lq, ps = [], [], []
-        goods = torch.from_numpy(rng.random(count) >= (0 if a.no_negatives else BAD))
+        goods = torch.from_numpy(rng.random(count) >= (0 if a.no_negatives else prompts.BAD))
         for good in goods.tolist():
             x, caption = photographs.crop(rng, size)
             lq.append(degrade.degrade(rng, x))

@@ -16,8 +16,6 @@ from . import common, latents, muon, prompts, schedule, tokenizer, weights
 from .models.text import Text
 from .models.unet import UNet
 
-BAD = 1 / 6
-
 
 def build(merges, latent, a):
     """The networks of this stage."""
@@ -48,7 +46,7 @@ def main(argv=None):
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
     a = ap.parse_args(argv)
     sources = latents.sources(a.run, ["clean0"] if a.no_negatives else ["clean0", "bad0"])
-    share = 0.0 if a.no_negatives else BAD
+    share = 0.0 if a.no_negatives else prompts.BAD
     captions, clean = sources[0][0], sources[0][1]["clean0"]
     torch.manual_seed(a.seed)
     config = {k: getattr(a, k) for k in ("l", "g", "channels", "head_dim", "groups", "mult")}

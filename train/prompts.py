@@ -2,6 +2,9 @@
 from .tokenizer import NEGATIVE, POSITIVE
 
 
+BAD = 1 / 6  # the share of spoiled pictures, whose prompts are negative words
+
+
 def some(rng, words):
     """All of the comma-separated words mostly, else a few of them."""
     if rng.random() < 0.6:

@@ -142,4 +142,4 @@ class Model:
 
     def factor(self):
         """By what the VAE shrinks, times what the U-Net halves: crops are multiples of it."""
-        return 2 ** (len(self.vae.config["mult"]) - 1) * 2 ** (len(self.unet.config["mult"]) - 1)
+        return self.vae.shrink * 2 ** (len(self.unet.config["mult"]) - 1)

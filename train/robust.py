@@ -116,7 +116,7 @@ def haarpsi(y, x, crop=False, c=30.0, alpha=4.2):
     return (torch.logit(v.clamp(0.5, 0.99999)) / alpha) ** 2
 
 
-def grid(e, cell=4, window=8):
+def grid(e, cell, window=8):
     """What of errors (N, C, H, W) repeats with every latent, each of cell x cell pixels: (N,), the mean square of how much
     the pixels of a cell differ in the mean over window x window cells."""
     m = F.avg_pool2d(F.pixel_unshuffle(e, cell), window).unflatten(1, (e.shape[1], cell * cell))
@@ -194,7 +194,7 @@ def main(argv=None):
             return printed, {"printed": printed.detach()}
         dy, dx = stage.rng.integers(2, size=2)  # HaarPSI sees every second pixel: not always the same ones
         like = haarpsi(y[:count, :, dy:, dx:], gt[:, :, dy:, dx:], crop=True).mean()
-        woven, coarse = grid(error), blotches(error)
+        woven, coarse = grid(error, vae.shrink), blotches(error)
         loss = even(truth) + 0.1 * even(keep) + 0.5 * printed - a.edges * like + a.grid * even(woven) + a.smooth * even(coarse)
         return loss, {"printed": printed.detach(), "truth": truth.mean().detach(), "haarpsi": like.detach(),
                       "grid": 127.5 * woven.mean().sqrt().detach(), "coarse": 127.5 * coarse.mean().sqrt().detach(),

@@ -26,9 +26,9 @@ def test_grid_sees_what_repeats_with_every_latent():
     x = torch.arange(128.0)
     weave = lambda period: noise + 0.1 * torch.cos(2 * torch.pi * x / period)
     quiet = 0.01 / 64 * 15 / 16  # of noise so much stays in the mean over 8 x 8 cells
-    assert robust.grid(noise) == pytest.approx([quiet, quiet], rel=0.2)
-    assert robust.grid(weave(4)) == pytest.approx([0.005 + quiet] * 2, rel=0.2)
-    assert robust.grid(weave(4.6)).max() < 0.1 * robust.grid(weave(4)).min()
+    assert robust.grid(noise, 4) == pytest.approx([quiet, quiet], rel=0.2)
+    assert robust.grid(weave(4), 4) == pytest.approx([0.005 + quiet] * 2, rel=0.2)
+    assert robust.grid(weave(4.6), 4).max() < 0.1 * robust.grid(weave(4), 4).min()
 
 
 def test_blotches_see_what_is_coarse():

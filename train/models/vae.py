@@ -187,7 +187,7 @@ class VAE(nn.Module):
     def __init__(self, ch=16, mult=(1, 2, 4), z=8, blocks=1, groups=1, scale=0.13025, attention=False):
         super().__init__()
         self.config = dict(ch=ch, mult=tuple(mult), z=z, blocks=blocks, groups=groups, attention=attention)
-        self.scale, self.z = scale, z
+        self.scale, self.z, self.shrink = scale, z, 2 ** (len(mult) - 1)
         self.encoder = Encoder(ch, mult, z, blocks, groups, attention=attention)
         self.decoder = Decoder(ch, mult, z, blocks + 1, groups, attention)
         self.quant_conv = nn.Conv2d(2 * z, 2 * z, 1)
