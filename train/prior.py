@@ -1,6 +1,6 @@
 """Stage 2: the text-conditioned denoiser, the generative prior, and both text encoders with it.
 
-    python -m train.latents --run RUN --kind clean && python -m train.latents --run RUN --kind bad
+    python -m train.latents --run RUN --kind target && python -m train.latents --run RUN --kind bad
     python -m train.prior --run RUN --minutes 30 --bf16
 
 eps-prediction at random indices of SDXL's schedule on crops of cached latents. One sample in six is a spoiled
@@ -45,9 +45,9 @@ def main(argv=None):
     ap.add_argument("--init", type=Path, help="folder of exported weights to go on from")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
     a = ap.parse_args(argv)
-    sources = latents.sources(a.run, ["clean0"] if a.no_negatives else ["clean0", "bad0"])
+    sources = latents.sources(a.run, ["target0"] if a.no_negatives else ["target0", "bad0"])
     share = 0.0 if a.no_negatives else prompts.BAD
-    captions, clean = sources[0][0], sources[0][1]["clean0"]
+    captions, target = sources[0][0], sources[0][1]["target0"]
     torch.manual_seed(a.seed)
     config = {k: getattr(a, k) for k in ("l", "g", "channels", "head_dim", "groups", "mult")}
     if (checkpoint := a.run / f"{a.name}.pt").exists():
@@ -57,7 +57,7 @@ def main(argv=None):
         merges = [tuple(m.split(" ")) for m in weights.read_folder(a.init)[1]["supir.tokenizer.merges"].split("\n")]
     else:
         merges = tokenizer.learn(captions + [tokenizer.POSITIVE, tokenizer.NEGATIVE] * 200, a.merges)
-    tok, text, unet = build(merges, clean.shape[1], config)
+    tok, text, unet = build(merges, target.shape[1], config)
     unet.start_straight()
     if a.init:
         common.start_from(a.init, {"model.diffusion_model.": unet, "conditioner.embedders.1.model.": text.g,
@@ -76,7 +76,7 @@ def main(argv=None):
         for _ in range(count):
             good = rng.random() >= share
             words, pool = sources[rng.integers(len(sources))]
-            pool = pool["clean0" if good else "bad0"]
+            pool = pool["target0" if good else "bad0"]
             i = rng.integers(held, len(pool))
             zs.append(crop(rng, pool[i], min(size, pool.shape[2]))[0])
             ps.append(prompts.prompt(rng, words[i], good))
@@ -90,8 +90,8 @@ def main(argv=None):
     def evaluate():
         """eps loss by index on held-out scenes with the true caption; and with the others' captions."""
         g = torch.Generator().manual_seed(5)
-        captions, clean = sources[-1][0], sources[-1][1]["clean0"]
-        z = torch.from_numpy(np.asarray(clean[:held, :, -32:, -32:], np.float32)).to(a.device)
+        captions, target = sources[-1][0], sources[-1][1]["target0"]
+        z = torch.from_numpy(np.asarray(target[:held, :, -32:, -32:], np.float32)).to(a.device)
         eps = torch.randn(z.shape, generator=g).to(a.device)
         right = text(*text.tokens(tok, [f"{captions[i]}, {tokenizer.POSITIVE}" for i in range(held)], a.device))
         wrong = tuple(v.roll(1, 0) for v in right)
