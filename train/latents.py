@@ -1,9 +1,9 @@
 """Latents of all scenes, encoded once: the U-Net's stages then train on crops of them.
 
-    python -m train.latents --run RUN --kind clean|bad|target|lq [--scenes close]
+    python -m train.latents --run RUN --kind target|bad|lq [--scenes close]
 
-Those of RUN/close are named so: close_clean0. clean: the plain encoder. bad: the plain encoder on spoiled pictures, for the negative quality words.
-target: the plain encoder on pictures sharpened by what it softens, what the adaptor is to aim at. lq: the
+Those of RUN/close are named so: close_target0. target: the plain encoder on pictures sharpened by what it softens, what
+U-Net and adaptor are to make. bad: the plain encoder on spoiled pictures, for the negative quality words. lq: the
 degradation-robust encoder on degraded pictures, `--variants` of them. A killed run continues.
 """
 import argparse
@@ -46,7 +46,7 @@ def aim(vae, pictures, bf16=False):
 def variant(kind, seed, i, picture):
     """What the encoder sees for scene i, before `aim`."""
     rng = np.random.default_rng((seed, i))
-    return {"clean": lambda: picture, "bad": lambda: degrade.spoil(rng, picture), "target": lambda: picture,
+    return {"target": lambda: picture, "bad": lambda: degrade.spoil(rng, picture),
             "lq": lambda: degrade.degrade(rng, picture)}[kind]()
 
 
@@ -95,7 +95,7 @@ def load(run, name):
 def main(argv=None):
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("--run", type=Path, required=True)
-    ap.add_argument("--kind", choices=["clean", "bad", "target", "lq"], required=True)
+    ap.add_argument("--kind", choices=["target", "bad", "lq"], required=True)
     ap.add_argument("--variants", type=int, default=1)
     ap.add_argument("--scenes", default="scenes", help="the scenes' folder in RUN")
     ap.add_argument("--limit", type=int)
