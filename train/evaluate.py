@@ -19,10 +19,11 @@ from PIL import Image
 from . import adaptor as adaptor_stage, common, prior, robust, sampler, schedule, tokenizer, vae as vae_stage
 from .export import SAMPLING
 
+STEPS = {"n": SAMPLING["steps"], "s_churn": SAMPLING["s_churn"]}
 PRESETS = {
     "stage1": None,
-    "fidelity": dict(cfg=(1.0, 4.0), tau=SAMPLING["fidelity.restoration"]),
-    "quality": dict(cfg=(SAMPLING["cfg_start"], SAMPLING["cfg_end"]), tau=SAMPLING["restoration"]),
+    "fidelity": STEPS | dict(cfg=(1.0, 4.0), tau=SAMPLING["fidelity.restoration"]),
+    "quality": STEPS | dict(cfg=(SAMPLING["cfg_start"], SAMPLING["cfg_end"]), tau=SAMPLING["restoration"]),
 }
 
 
@@ -53,9 +54,9 @@ class Model:
         positive = ", ".join(p for p in (caption, tokenizer.POSITIVE) if p)
         d = sampler.Denoiser(self.unet, self.adaptor, self.connectors, lq, self.context(positive),
                              self.context(tokenizer.NEGATIVE))
-        settings = {"s_churn": SAMPLING["s_churn"]} | settings
-        z = sampler.restoration_edm(d, center, schedule.karras(settings.pop("n", SAMPLING["steps"])),
-                                    torch.Generator().manual_seed(seed), **settings)
+        rest = {k: v for k, v in settings.items() if k != "n"}
+        sigma = schedule.SCHEDULES[SAMPLING["schedule"]](settings["n"])
+        z = sampler.restoration_edm(d, center, sigma, torch.Generator().manual_seed(seed), **rest)
         y = self.vae.decode(z)
         return sampler.wavelet_fix(y, first, SAMPLING["color_fix_levels"]) if fix else y
 

@@ -44,15 +44,13 @@ def aim(vae, pictures, bf16=False):
 
 
 def variant(kind, seed, i, picture):
-    """What the encoder sees for scene i, before `aim`."""
-    rng = np.random.default_rng((seed, i))
-    return {"target": lambda: picture, "bad": lambda: degrade.spoil(rng, picture),
-            "lq": lambda: degrade.degrade(rng, picture)}[kind]()
+    """Scene i, spoiled or degraded."""
+    return {"bad": degrade.spoil, "lq": degrade.degrade}[kind](np.random.default_rng((seed, i)), picture)
 
 
 @torch.no_grad()
 def build(run, kind, seed=0, batch=8, limit=None, bf16=True, folder="scenes", vae="vae_final.pt"):
-    """float16 (N, z, H/4, W/4) at run/latents/<kind><seed>.npy"""
+    """float16 (N, z, H / shrink, W / shrink) at run/latents/<kind><seed>.npy"""
     from . import robust
     pictures, _ = scenes.load(run / folder)
     n = min(limit or len(pictures), len(pictures))
@@ -62,13 +60,13 @@ def build(run, kind, seed=0, batch=8, limit=None, bf16=True, folder="scenes", va
     count_path = path.with_suffix(".count")
     path.parent.mkdir(exist_ok=True)
     done = int(count_path.read_text()) if count_path.exists() and path.exists() else 0
-    h = pictures.shape[1] // 4
+    h = pictures.shape[1] // model.shrink
     if not done:
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(n, model.z, h, h)).flush()
     out = np.lib.format.open_memmap(path, mode="r+")
     for i in range(done, n, batch):
-        x = np.stack([variant(kind, seed, j, pictures[j]) for j in range(i, min(i + batch, n))])
-        x = aim(model, x, bf16) if kind == "target" else x
+        x = pictures[i:min(i + batch, n)]
+        x = aim(model, x, bf16) if kind == "target" else np.stack([variant(kind, seed, i + j, u8) for j, u8 in enumerate(x)])
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             z = model.encode(common.to_tensor(x), encoder)
         out[i:i + len(x)] = z.half().numpy()

@@ -25,6 +25,9 @@ def karras(n):
     return np.append(np.linspace(SIGMAS[-1] ** (1 / 7), SIGMAS[0] ** (1 / 7), n) ** 7, 0.0)
 
 
+SCHEDULES = {"even": steps, "karras": karras}
+
+
 def snap(sigma):
     """Index of the training grid's nearest sigma."""
     return int(np.abs(SIGMAS - sigma).argmin())
