@@ -5,7 +5,6 @@
 
 The adaptor starts as the U-Net's encoder, the connectors as near the identity as their norms allow. Captions
 carry quality words; one sample in six is a spoiled picture with negative ones, restored from the same LQ latent.
---critic is not the paper's: so small a network leaves a sampler's pictures soft (adversary.py).
 The paper's ablations: --no-negatives (Tab. 2b), --connector zeroconv (Tab. 2c), each with a --name of its own.
 """
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import adversary, common, latents, muon, prior, prompts, schedule, tokenizer, weights
+from . import common, latents, muon, prior, prompts, schedule, tokenizer, weights
 from .models.adaptor import KINDS, Adaptor, Connectors, Recorder
 
 
@@ -31,11 +30,9 @@ def main(argv=None):
     ap = common.arguments("adaptor", minutes=30, lr=5e-3, batch=16)
     ap.add_argument("--hidden", type=int, default=16, help="ZeroSFT's mlp_shared")
     ap.add_argument("--variants", type=int, default=2)
-    ap.add_argument("--low", type=float, default=1.0, help="above 1: more of the low indices, where a sampler ends")
+    ap.add_argument("--low", type=float, default=1.3, help="above 1: more of the low indices, where a sampler ends")
     ap.add_argument("--prior", default="prior.pt", help="the prior's checkpoint in RUN")
     ap.add_argument("--init", type=Path, help="what to go on from: a folder of exported weights, or NAME.pt, a checkpoint in RUN")
-    ap.add_argument("--critic", type=float, default=0.0, help="weight of a critic that wants latents as sharp as true ones, "
-                    "from half of the budget on, or at once with --init")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures and negative words (Tab. 2b)")
     ap.add_argument("--connector", choices=KINDS, default=KINDS[0], help="zeroconv: as in ControlNet (Tab. 2c)")
     a = ap.parse_args(argv)
@@ -60,10 +57,10 @@ def main(argv=None):
     held = 16
 
     def sample(size, count):
-        """What adversary.Objective wants: noised latents, low-quality ones, indices, noise, texts, the truth, which are good."""
+        """Noised latents, low-quality ones, indices, the noise, texts."""
         rng, zs, ls, ps = stage.rng, [], [], []
-        goods = torch.from_numpy(rng.random(count) >= share)
-        for good in goods.tolist():
+        for _ in range(count):
+            good = rng.random() >= share
             captions, pool = sources[rng.integers(len(sources))]
             lq, target = pool[low[rng.integers(len(low))]], pool["target0" if good else "bad0"]
             i = rng.integers(held, min(len(lq), len(target)))
@@ -76,13 +73,13 @@ def main(argv=None):
         eps = torch.randn_like(z)
         with torch.no_grad():
             context = text(*text.tokens(tok, ps, a.device))
-        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context, z, goods.to(a.device)
+        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context
 
     if stage.iter == 0 and a.connector == "zerosft" and not a.init:
         record = Recorder(connectors)
         with torch.no_grad():
             for _ in range(8):
-                x, _, t, _, c, *_ = sample(32, 16)
+                x, _, t, _, c = sample(32, 16)
                 unet(x, t, *c, record)
         record.calibrate()
         stage.average.shadow = [p.detach().clone() for p in stage.params]
@@ -90,11 +87,12 @@ def main(argv=None):
     def predict(x, l, t, c):
         return unet(x, t, *c, connectors.bind(adaptor(x, l, t, *c)))
 
-    objective = adversary.Objective(predict, common.Balance(stage.extra), a.critic, unet.config["z"], stage.extra, a.device)
+    balance = common.Balance(stage.extra)
 
     def step():
-        p = stage.progress()
-        return objective(*sample(*prior.crop_size(p, a.batch)), judged=bool(a.init) or p > 0.5)
+        x, l, t, eps, c = sample(*prior.crop_size(stage.progress(), a.batch))
+        each = (predict(x, l, t, c) - eps).pow(2).mean((1, 2, 3))
+        return balance(each, t), {"loss": each.mean().detach()}
 
     def evaluate():
         """eps loss by index on held-out scenes; and of the U-Net alone."""

@@ -37,8 +37,7 @@ class Model:
             self.encoder = robust.load([run / (encoder or "robust.pt")], self.vae)
         if (run / "adaptor.pt").exists():
             self.tok, self.text, self.unet = prior.load(run / "prior.pt")
-            paths = [run / "adaptor.pt", run / "sharp.pt"]
-            self.adaptor, self.connectors = adaptor_stage.load([p for p in paths if p.exists()], self.unet)
+            self.adaptor, self.connectors = adaptor_stage.load([run / "adaptor.pt"], self.unet)
 
     def context(self, prompt):
         return self.text(*self.text.tokens(self.tok, [prompt]))

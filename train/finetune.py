@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
-from . import adversary, common, degrade, latents, prompts, public, schedule
+from . import common, degrade, latents, prompts, public, schedule
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
 EMBEDDED = Path(__file__).parents[1] / "embedded" / "model.gguf"
@@ -116,7 +117,6 @@ def arguments(argv):
     ap.add_argument("--crop", type=int, help="side of the training crops in pixels (default: 128, of large models 512)")
     ap.add_argument("--sharpen", action=argparse.BooleanOptionalAction, help="aim at photographs sharpened by what the autoencoder "
                     "softens (default: yes; with large models, whose autoencoders hardly do, no)")
-    ap.add_argument("--critic", type=float, default=0.0, help="weight of a critic that wants latents as sharp as true ones")
     ap.add_argument("--connectors-only", action="store_true", help="leave the adaptor as it is")
     ap.add_argument("--no-negatives", action="store_true", help="no spoiled pictures with negative words")
     a = ap.parse_args(argv)
@@ -151,38 +151,37 @@ def run(argv):
           f"about {(4 * numbers[1] + 16 * numbers[0]) / 1e6:.0f} MB and activations", flush=True)
 
     def sample(rng, count):
-        """What adversary.Objective wants: noised latents, low-quality ones, indices, noise, texts, the truth, which are good."""
+        """Noised latents, low-quality ones, indices, the noise, texts."""
         gt, lq, ps = [], [], []
-        goods = torch.from_numpy(rng.random(count) >= (0 if a.no_negatives else prompts.BAD))
-        for good in goods.tolist():
+        goods = rng.random(count) >= (0 if a.no_negatives else prompts.BAD)
+        for good in goods:
             x, caption = photographs.crop(rng, size)
             lq.append(degrade.degrade(rng, x))
             gt.append(x if good else degrade.spoil(rng, x))
             ps.append(prompts.prompt(rng, caption, good))
         gt = np.stack(gt)
         if sharpen and goods.any():
-            gt[goods.numpy()] = latents.aim(model.vae, gt[goods.numpy()])
+            gt[goods] = latents.aim(model.vae, gt[goods])
         with torch.no_grad():
             z = model.vae.encode(common.to_tensor(gt).to(a.device))
             l = model.vae.encode(common.to_tensor(np.stack(lq)).to(a.device), model.encoder)
             context = model.context(ps, a.device)
         t = torch.from_numpy(rng.integers(0, 1000, count))
         eps = torch.from_numpy(rng.standard_normal(z.shape).astype(np.float32)).to(a.device)
-        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context, z, goods.to(a.device)
+        return schedule.noised(z, eps, t), l, t.to(a.device), eps, context
 
-    def predict(x, l, t, c):
-        return model.unet(x, t, *c, model.connectors.bind(model.adaptor(x, l, t, *c)))
+    def loss(x, l, t, eps, c):
+        return F.mse_loss(model.unet(x, t, *c, model.connectors.bind(model.adaptor(x, l, t, *c))), eps)
 
     stage = Finetune(a, model, trained)
     fixed = [sample(np.random.default_rng(k), min(a.batch, 4)) for k in range(4)]  # the same in every run, for watching
 
-    objective = adversary.Objective(predict, lambda each, t: each.mean(), a.critic, model.unet.config["z"], stage.extra, a.device)
-
     def step():
-        return objective(*sample(stage.rng, a.batch))
+        error = loss(*sample(stage.rng, a.batch))
+        return error, {"loss": error.detach()}
 
     def evaluate():
-        return {"fixed": float(np.mean([float(objective(*s, judged=False)[0]) for s in fixed]))}
+        return {"fixed": float(np.mean([float(loss(*s)) for s in fixed]))}
 
     with torch.no_grad():
         print(f"loss on fixed samples before: {evaluate()['fixed']:.5f}", flush=True)

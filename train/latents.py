@@ -20,17 +20,19 @@ CELL = 16  # side of the squares, in pixels, in which strengths are compared
 MOST = 2.0  # amount of sharpening
 
 
+def strength(x):
+    """Root of the mean square of differences between neighbours in each cell of (N, 3, H, W) in [-1, 1]:
+    (N, 1, H / 16, W / 16), in levels."""
+    y = 127.5 * x.float().mean(1, keepdim=True)
+    d = y.diff(dim=3)[:, :, 1:].pow(2) + y.diff(dim=2)[..., 1:].pow(2)
+    return F.avg_pool2d(d, CELL, ceil_mode=True).sqrt()
+
+
 @torch.no_grad()
 def aim(vae, pictures, bf16=False):
     """uint8 (N, H, W, 3) -> the same, sharpened here and there by so much that the autoencoder gives gradients as strong as the
     pictures had: it softens foliage much and bricks not at all. Real-ESRGAN too aims at sharpened pictures (section 4.1 there)."""
     device = next(vae.parameters()).device
-
-    def strength(x):
-        """Root of the mean square of differences in each cell, (N, 1, H / 16, W / 16), in levels."""
-        y = 127.5 * x.float().mean(1, keepdim=True)
-        d = y.diff(dim=3)[:, :, 1:].pow(2) + y.diff(dim=2)[..., 1:].pow(2)
-        return F.avg_pool2d(d, CELL, ceil_mode=True).sqrt()
 
     def softened(u8):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

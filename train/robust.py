@@ -30,12 +30,15 @@ def new_encoder(vae, deep, start=None, what=""):
     return encoder.requires_grad_(True)
 
 
-def crop_size(p, batch, small):
-    """Side and number of an iteration's crops: many small ones first, fewer large ones later, which settle the norms'
-    statistics, and from which alone it can learn to take means over wide surfaces."""
+def crop_size(p, batch, small, side, odd=False):
+    """Side and number of an iteration's crops: many small ones first, fewer large ones later, from which alone it can learn to
+    take means over wide surfaces, and at last every second time whole scenes of so many pixels a side: over 160 px of them
+    the norms' statistics are not yet those of a photograph."""
     if small:
         return 64, 2 * batch
-    return (96, batch) if p < 0.6 else (160, max(1, batch // 3))
+    if p < 0.6:
+        return 96, batch
+    return (side, max(1, batch // 8)) if odd and p >= 0.8 else (160, max(1, batch // 3))
 
 
 GRADIENTS = 0.04  # of all crops
@@ -177,7 +180,7 @@ def main(argv=None):
     def step():
         p = stage.progress()
         latent = p < a.latent and not a.printed_only
-        size, count = crop_size(1 if a.init else p, a.batch, latent and p < 0.4 * a.latent)
+        size, count = crop_size(1 if a.init else p, a.batch, latent and p < 0.4 * a.latent, pictures.shape[1], stage.iter % 2)
         lq, gt = (x.to(a.device) for x in pairs(stage.rng, pictures, count, size))
         if latent:
             with torch.no_grad():

@@ -38,11 +38,6 @@ def sigma(t):
     return torch.as_tensor(SIGMAS, dtype=torch.float32)[t.cpu()].view(-1, 1, 1, 1)
 
 
-def denoised(x, eps, s):
-    """The latent that the network's input x and its answer eps stand for, at noise levels s (N, 1, 1, 1)."""
-    return x * torch.sqrt(s * s + 1) - s * eps
-
-
 def noised(z, eps, t):
     """c_in * (z + sigma eps) for indices t (N,): the network's input."""
     s = sigma(t).to(z)

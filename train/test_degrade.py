@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from train import adversary, common, degrade, scenes
+from train import common, degrade, latents, scenes
 from train.scenes import Painter, describe
 
 
@@ -47,7 +47,7 @@ def test_convolve_with_a_delta_is_the_identity(scene):
 
 
 def test_sharpening_strengthens_edges_alone(scene):
-    energy = lambda u8: adversary.detail(common.to_tensor(u8))
+    energy = lambda u8: latents.strength(common.to_tensor(u8)).square().mean()
     assert np.array_equal(degrade.sharpen(scene[0], 0), scene[0])
     assert 1.2 < energy(degrade.sharpen(scene[0], 0.6)) / energy(scene[0]) < 2
     ramp = np.repeat(np.arange(96, dtype=np.uint8)[:, None, None] * 2, 96, 1).repeat(3, 2)

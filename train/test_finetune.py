@@ -29,7 +29,7 @@ def photos(tmp_path):
 
 def arguments(photos, files, run, *more):
     return ["--photos", str(photos), "--from", *map(str, files), "--run", str(run), "--crop", "64", "--batch", "2",
-            "--critic", "0.4", "--threads", "1", "--iters", "2", *more]
+            "--threads", "1", "--iters", "2", *more]
 
 
 def test_finetunes_and_exports_what_changed(photos, files, tmp_path, capsys):  # noqa: F811
