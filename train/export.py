@@ -18,7 +18,7 @@ NAME = "supir-small"
 # little amplitudes that a long last step would smooth away; closer to the picture, of whose detail it knows less; and of
 # what the sampler makes only details of a few pixels are taken, for at coarser scales the cleaned picture is nearer the truth.
 SAMPLING = {"steps": 16, "schedule": "karras", "restoration": 1, "fidelity.restoration": 0.05, "s_churn": 8,
-            "cfg_start": 4.5, "cfg_end": 4.5, "color_fix_levels": 2}
+            "cfg_start": 14, "cfg_end": 5, "color_fix_levels": 2}
 
 
 def half(module, prefix, keep=lambda name: True):
