@@ -30,7 +30,7 @@ def new_encoder(vae, deep, start=None, what=""):
     return encoder.requires_grad_(True)
 
 
-def crop_size(p, batch, small, side, odd=False):
+def crop_size(p, batch, small, side, odd):
     """Side and number of an iteration's crops: many small ones first, fewer large ones later, from which alone it can learn to
     take means over wide surfaces, and at last every second time whole scenes of so many pixels a side: over 160 px of them
     the norms' statistics are not yet those of a photograph."""

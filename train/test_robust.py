@@ -39,7 +39,7 @@ def test_blotches_see_what_is_coarse():
 
 
 def test_crops_grow_to_whole_scenes():
-    assert robust.crop_size(0.1, 16, True, 320) == (64, 32)
+    assert robust.crop_size(0.1, 16, True, 320, odd=True) == (64, 32)
     assert robust.crop_size(0.3, 16, False, 320, odd=True) == (96, 16)
     assert robust.crop_size(0.7, 16, False, 320, odd=True) == (160, 5)
     assert {robust.crop_size(1, 16, False, 320, odd) for odd in (0, 1)} == {(160, 5), (320, 2)}
