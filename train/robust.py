@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageFilter
 
 from . import common, degrade, muon, public, scenes, vae as vae_stage, weights
 from .models.vae import Encoder
@@ -41,7 +42,7 @@ def crop_size(p, batch, small, side, odd):
     return (side, max(1, batch // 8)) if odd and p >= 0.8 else (160, max(1, batch // 3))
 
 
-GRADIENTS = 0.04  # of all crops
+GRADIENTS, UNFOCUSED = 0.04, 0.4  # of all crops
 
 
 def gradient(rng, size):
@@ -54,9 +55,22 @@ def gradient(rng, size):
     return np.rint(a + (b - a) * t).astype(np.uint8)
 
 
+def unfocused(rng, far, near):
+    """uint8 (size, size, 3): one picture out of focus, and before a part of it another that is sharp."""
+    size = len(far)
+    far = np.asarray(Image.fromarray(far).filter(ImageFilter.GaussianBlur(2 ** rng.uniform(1, 4))))
+    y, x = np.mgrid[:size, :size] / size - rng.uniform(0, 1, 2)[:, None, None]
+    turn = rng.uniform(0, 2 * np.pi)
+    u, v = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
+    edge = np.hypot(u, v * rng.uniform(0.5, 2)) - rng.uniform(0, 0.5) if rng.random() < 0.5 else u
+    return np.where(edge[..., None] < 0, near, far)
+
+
 def pairs(rng, pictures, count, size):
     """Low-quality and true crops, both (count, 3, size, size) in [-1, 1]."""
     gt = common.random_crops(rng, pictures, count, size)
+    for i in np.flatnonzero(rng.random(count) < UNFOCUSED):
+        gt[i] = unfocused(rng, gt[i], common.random_crops(rng, pictures, 1, size)[0])
     for i in np.flatnonzero(rng.random(count) < GRADIENTS):
         gt[i] = gradient(rng, size)
     lq = np.stack([degrade.degrade(rng, x) for x in gt])

@@ -43,3 +43,17 @@ def test_crops_grow_to_whole_scenes():
     assert robust.crop_size(0.3, 16, False, 320, odd=True) == (96, 16)
     assert robust.crop_size(0.7, 16, False, 320, odd=True) == (160, 5)
     assert {robust.crop_size(1, 16, False, 320, odd) for odd in (0, 1)} == {(160, 5), (320, 2)}
+
+
+def test_what_is_far_is_smooth_and_what_is_near_untouched():
+    far = np.random.default_rng(1).integers(0, 200, (160, 160, 3), np.uint8)
+    near = np.full_like(far, 255)
+    shares = []
+    for seed in range(40):
+        x = robust.unfocused(np.random.default_rng(seed), far, near).astype(int)
+        behind = x[..., 0] < 255
+        steps = np.abs(np.diff(x[..., 0], axis=1))[behind[:, 1:] & behind[:, :-1]]
+        assert steps.size == 0 or steps.mean() < 0.3 * np.abs(np.diff(far[..., 0].astype(int), axis=1)).mean()
+        assert (x[~behind] == 255).all()
+        shares.append(behind.mean())
+    assert min(shares) < 0.4 and max(shares) > 0.9
